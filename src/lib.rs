@@ -1,0 +1,8 @@
+//! Queen: a message queue server on PostgreSQL, one core at a time.
+//!
+//! The rooms, from the wire inwards: `http` speaks HTTP/1.1 and knows no route; `api` turns
+//! requests into operations and results into answers; `queue` owns batches, dispatch and the
+//! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
+//! Nothing imports a room to its left.
+
+pub mod start;

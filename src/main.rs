@@ -1,0 +1,3 @@
+//! The `queen` program.
+
+fn main() {}
