@@ -5,4 +5,8 @@
 //! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
+pub mod ids;
+pub mod pg;
+pub mod queue;
+pub mod runtime;
 pub mod start;

@@ -1,0 +1,4 @@
+//! Queue.
+
+mod dispatch;
+mod line;
