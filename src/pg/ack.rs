@@ -11,11 +11,8 @@ pub struct Ack<'a> {
     pub partition: PartitionId,
     pub group: GroupId,
     pub lease: Option<Uuid>,
-    pub messages: Vec<AckMessage<'a>>,
+    pub messages: Vec<&'a TransactionKey>,
 }
-
-/// How a message is named by its ack.
-pub type AckMessage<'a> = &'a TransactionKey;
 
 /// What became of an ack by the common statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,4 +191,15 @@ pub async fn release_lease(
         .execute(&session.statements.release_lease, &[&partition.0, &group.0, &lease])
         .await?;
     Ok(rows > 0)
+}
+
+/// The line of one message; `None` when it is not stored any more.
+pub async fn message_line(
+    session: &Session,
+    partition: PartitionId,
+    offset: Offset,
+) -> Result<Option<String>, Error> {
+    let rows =
+        session.query(&session.statements.message_line, &[&partition.0, &offset.0]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }

@@ -15,8 +15,8 @@ mod session;
 mod types;
 
 pub use ack::{
-    Ack, AckMessage, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, ack_completed,
-    ack_lock, ack_store, dead_letter, release_lease,
+    Ack, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, ack_completed,
+    ack_lock, ack_store, dead_letter, message_line, release_lease,
 };
 pub use catalog::{
     GroupStart, PartitionNames, PendingPartition, QueueOptions, QueueRow, configure_queue,

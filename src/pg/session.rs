@@ -42,6 +42,7 @@ statements!(
     ack_store,
     dead_letter,
     release_lease,
+    message_line,
     pending_partitions,
     queue_by_name,
     queue_create,

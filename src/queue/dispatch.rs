@@ -28,12 +28,12 @@ pub struct GroupKey {
     pub group: Arc<str>,
 }
 
-/// A partition that nobody else of this process claims for the group meanwhile.
+/// Partitions that nobody else of this process claims for the group meanwhile.
 pub type Grant<R> = Vec<R>;
 
 /// Makes the token that stands for a reserved partition; dropping it unused must lead to
 /// [`Outcome::Unused`].
-pub type Reserve<'a, R> = &'a dyn Fn(PartitionId) -> R;
+pub type Reserve<'a, R> = &'a dyn Fn(&GroupKey, PartitionId) -> R;
 
 /// A request for partitions.
 pub struct Ask<R> {
@@ -75,6 +75,7 @@ struct Partition {
 }
 
 struct Ring<R> {
+    key: GroupKey,
     partitions: HashMap<PartitionId, Partition>,
     by_name: HashMap<Arc<str>, PartitionId>,
     /// In the order in which they became ready. An entry counts only while its state is `Ready`.
@@ -88,9 +89,10 @@ struct Ring<R> {
     truncated: bool,
 }
 
-impl<R> Default for Ring<R> {
-    fn default() -> Self {
+impl<R> Ring<R> {
+    fn new(key: GroupKey) -> Self {
         Self {
+            key,
             partitions: HashMap::new(),
             by_name: HashMap::new(),
             ready: VecDeque::new(),
@@ -141,7 +143,7 @@ impl<R> Dispatch<R> {
             self.make_room();
             self.keys.entry(Arc::clone(&key.queue)).or_default().push(key.clone());
         }
-        let ring = self.rings.entry_ref(key).or_default();
+        let ring = self.rings.entry(key.clone()).or_insert_with_key(|key| Ring::new(key.clone()));
         let Some(mut ask) = ring.serve(ask, now, reserve) else { return false };
         let stale = ring.scan_is_stale(now);
         if !ask.wait && !stale && !ring.scanning {
@@ -466,7 +468,8 @@ impl<R> Ring<R> {
             }
         }
         // A grant that nobody takes comes back through the tokens' drop.
-        let _ = ask.grant.send(partitions.into_iter().map(reserve).collect());
+        let tokens = partitions.into_iter().map(|partition| reserve(&self.key, partition));
+        let _ = ask.grant.send(tokens.collect());
     }
 
     fn take_ready(&mut self, only: Option<&Arc<str>>, partitions_max: usize) -> Vec<PartitionId> {
@@ -526,7 +529,7 @@ mod tests {
                 Self { dispatch: Dispatch::default(), key, start: Instant::now() };
             let (scan, mut grant) = world.ask(false, None);
             assert!(scan, "the first request of a group asks for a scan");
-            world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|p| p);
+            world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|_, p| p);
             assert!(grant.try_recv().is_err(), "nothing was found and nothing waits");
             world
         }
@@ -539,17 +542,17 @@ mod tests {
             let (grant, receiver) = oneshot::channel();
             let ask =
                 Ask { partition: partition.map(Arc::from), partitions_max: 1, wait, grant };
-            (self.dispatch.ask(&self.key, ask, self.start, &|p| p), receiver)
+            (self.dispatch.ask(&self.key, ask, self.start, &|_, p| p), receiver)
         }
 
         fn grew(&mut self, partition: PartitionId) {
             let name = Arc::from(format!("p{}", partition.0));
-            self.dispatch.grew("q", partition, &name, self.start, &|p| p);
+            self.dispatch.grew("q", partition, &name, self.start, &|_, p| p);
         }
 
         fn outcome(&mut self, partition: PartitionId, outcome: Outcome, reserved: bool) {
             let key = self.key.clone();
-            self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|p| p);
+            self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|_, p| p);
         }
 
         fn pop(&mut self) -> Vec<PartitionId> {
@@ -608,7 +611,7 @@ mod tests {
             world.outcome(P, Outcome::Leased { ms: 60_000, more }, true);
             assert_eq!(world.pop(), []);
             let key = world.key.clone();
-            world.dispatch.released(&key, P, pending, world.start, &|p| p);
+            world.dispatch.released(&key, P, pending, world.start, &|_, p| p);
             assert_eq!(world.pop(), expected);
             world.outcome(P, Outcome::Drained, true);
         }
@@ -623,9 +626,9 @@ mod tests {
         let (_, mut waiter) = world.ask(true, None);
         let due = world.dispatch.next_timer().unwrap();
         assert_eq!(due, world.start + Duration::from_secs(1));
-        world.dispatch.advance(due - Duration::from_millis(1), &|p| p);
+        world.dispatch.advance(due - Duration::from_millis(1), &|_, p| p);
         assert_eq!(waiter.try_recv().unwrap(), None);
-        world.dispatch.advance(due, &|p| p);
+        world.dispatch.advance(due, &|_, p| p);
         assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
         assert_eq!(world.dispatch.next_timer(), None);
     }
@@ -637,7 +640,7 @@ mod tests {
         world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, false);
         assert_eq!(world.pop(), []);
         let key = world.key.clone();
-        world.dispatch.released(&key, P, false, world.start, &|p| p);
+        world.dispatch.released(&key, P, false, world.start, &|_, p| p);
         assert_eq!(world.pop(), [P]);
     }
 
@@ -651,7 +654,7 @@ mod tests {
         assert!(world.dispatch.due_scans(later).is_empty(), "one scan at a time");
         let found = Scanned { partition: P, name: Arc::from("p1"), hidden_ms: 0 };
         let key = world.key.clone();
-        world.dispatch.scanned(&key, Some((vec![found], false)), later, &|p| p);
+        world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, p| p);
         let mut waiter = waiter;
         assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
     }
