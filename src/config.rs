@@ -1,0 +1,551 @@
+//! The command line and the environment, turned into one `Config` of plain typed fields.
+//!
+//! Every option is also an environment variable, named as the public Queen servers name it. An
+//! option wins over its variable, and an empty variable counts as unset. What is wrong with a
+//! setting is said in one line, because these lines end up in container logs.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use crate::start::StartError;
+
+/// PostgreSQL keeps its timeouts in a signed 32-bit count of milliseconds.
+const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+
+/// Longer names are cut off by PostgreSQL (NAMEDATALEN - 1), so two could become one.
+const SCHEMA_BYTES_MAX: usize = 63;
+
+/// Protects memory and file descriptors from a slip of the finger: each worker is a thread with
+/// rings, listeners and database connections of its own.
+const WORKERS_MAX: usize = 1024;
+
+/// A bound on what one server may ask of a PostgreSQL, whose own limit counts processes.
+const POOL_CONNECTIONS_MAX: usize = 10_000;
+
+/// More than one core per worker brings nothing, and one is left to PostgreSQL and the kernel.
+const CORES_LEFT_FREE: usize = 1;
+
+const CONNECTIONS_PER_WORKER_DEFAULT: usize = 2;
+
+/// A message queue server on PostgreSQL, one core at a time.
+#[derive(Debug, Parser)]
+#[command(name = "queen", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: CliCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Run the server until SIGTERM or SIGINT
+    Serve(Options),
+    /// Bring the database schema up to date and exit
+    Migrate(DatabaseOptions),
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "PORT", default_value_t = 6632)]
+    port: u16,
+
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    host: String,
+
+    #[command(flatten)]
+    database: DatabaseOptions,
+
+    /// Milliseconds a pop waits for messages when it names no timeout
+    #[arg(long, env = "DEFAULT_TIMEOUT", value_name = "MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
+    default_timeout: u64,
+
+    /// Messages a pop returns when it names no batch size
+    #[arg(long, env = "DEFAULT_BATCH_SIZE", value_name = "COUNT", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    default_batch_size: u32,
+
+    /// Where a new consumer group starts when its pop does not say: all or new
+    #[arg(long, env = "DEFAULT_SUBSCRIPTION_MODE", value_name = "MODE", default_value = "all")]
+    default_subscription_mode: String,
+
+    /// Largest request body in bytes
+    #[arg(long, env = "QUEEN_BODY_BYTES_MAX", value_name = "BYTES",
+        default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..))]
+    body_bytes_max: u32,
+
+    /// Most items in one push
+    #[arg(long, env = "QUEEN_PUSH_ITEMS_MAX", value_name = "COUNT", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    push_items_max: u32,
+
+    /// Most messages in one pop
+    #[arg(long, env = "QUEEN_POP_BATCH_MAX", value_name = "COUNT", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pop_batch_max: u32,
+}
+
+/// What `migrate` needs too: where the database is, and how to talk about it.
+#[derive(Debug, Args)]
+struct DatabaseOptions {
+    /// Worker cores [default: all cores but one]
+    #[arg(long, env = "NUM_WORKERS", value_name = "COUNT")]
+    num_workers: Option<usize>,
+
+    /// PostgreSQL connections of all workers together [default: 2 per worker]
+    #[arg(long, env = "DB_POOL_SIZE", value_name = "COUNT")]
+    db_pool_size: Option<usize>,
+
+    /// Host, address or socket directory of your own PostgreSQL, or several separated by commas;
+    /// without it and --database-url the server runs a private PostgreSQL
+    #[arg(long, env = "PG_HOST", value_name = "HOST")]
+    pg_host: Option<String>,
+
+    #[arg(long, env = "PG_PORT", value_name = "PORT", default_value = "5432")]
+    pg_port: String,
+
+    #[arg(long, env = "PG_USER", value_name = "NAME", default_value = "postgres")]
+    pg_user: String,
+
+    #[arg(long, env = "PG_PASSWORD", value_name = "TEXT", hide_env_values = true)]
+    pg_password: Option<String>,
+
+    /// Database name
+    #[arg(long, env = "PG_DB", value_name = "NAME", default_value = "postgres")]
+    pg_db: String,
+
+    /// Refused when true: connections to PostgreSQL are not encrypted
+    #[arg(long, env = "PG_USE_SSL", value_name = "BOOL", hide = true, default_value = "false")]
+    pg_use_ssl: String,
+
+    /// postgres:// URL of your own PostgreSQL; wins over the --pg-* options
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    /// Schema that holds the tables
+    #[arg(long, env = "PG_SCHEMA", value_name = "NAME", default_value = "queen")]
+    pg_schema: String,
+
+    /// Milliseconds to wait for a connection to PostgreSQL
+    #[arg(long, env = "DB_CONNECTION_TIMEOUT", value_name = "MS", default_value_t = 2000,
+        value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
+    db_connection_timeout: u64,
+
+    /// Milliseconds after which PostgreSQL gives up a statement; 0 is never
+    #[arg(long, env = "DB_STATEMENT_TIMEOUT", value_name = "MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
+    db_statement_timeout: u64,
+
+    /// Milliseconds after which PostgreSQL gives up waiting for a lock; 0 is never
+    #[arg(long, env = "DB_LOCK_TIMEOUT", value_name = "MS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
+    db_lock_timeout: u64,
+
+    /// Directory of the private PostgreSQL [default: queen below `XDG_DATA_HOME` or
+    /// ~/.local/share; /var/lib/queen for root]
+    #[arg(long, env = "QUEEN_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Directory with initdb and postgres [default: searched]
+    #[arg(long, env = "QUEEN_PG_BIN_DIR", value_name = "DIR")]
+    pg_bin_dir: Option<PathBuf>,
+
+    /// trace, debug, info, warn, error or off
+    #[arg(
+        long,
+        env = "LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info",
+        ignore_case = true
+    )]
+    log_level: LogLevel,
+
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        ignore_case = true
+    )]
+    log_format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    #[value(alias = "warning")]
+    Warn,
+    #[value(alias = "critical")]
+    Error,
+    Off,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where a consumer group starts that nobody has seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionMode {
+    /// At the oldest message that is still there.
+    All,
+    /// At messages pushed after its first pop.
+    New,
+}
+
+impl SubscriptionMode {
+    /// The wire's reading: four words mean new, everything else means all.
+    pub fn from_wire(text: &str) -> SubscriptionMode {
+        match text {
+            "new" | "new-only" | "latest" | "now" => SubscriptionMode::New,
+            _ => SubscriptionMode::All,
+        }
+    }
+}
+
+/// Which PostgreSQL holds the messages.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// A private cluster below `data_dir`, run by this process.
+    Embedded { data_dir: PathBuf, pg_bin_dir: Option<PathBuf> },
+    /// A server somebody else runs.
+    External(Box<tokio_postgres::Config>),
+}
+
+/// Every setting of a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub host: String,
+    pub port: u16,
+    /// At least one.
+    pub worker_count: usize,
+    /// PostgreSQL connections of each worker, at least one.
+    pub connections_per_worker: usize,
+    pub database: Database,
+    /// Also set with `Database::External`, though nothing is created there then.
+    pub data_dir: PathBuf,
+    /// A lower-case identifier, safe to put between double quotes.
+    pub schema: String,
+    pub connection_timeout: Duration,
+    /// Zero is never.
+    pub statement_timeout: Duration,
+    /// Zero is never.
+    pub lock_timeout: Duration,
+    pub pop_timeout_default: Duration,
+    pub pop_batch_default: usize,
+    pub subscription_mode_default: SubscriptionMode,
+    pub body_bytes_max: usize,
+    pub push_items_max: usize,
+    pub pop_batch_max: usize,
+    pub log_level: LogLevel,
+    pub log_format: LogFormat,
+}
+
+/// What the command line asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Serve,
+    Migrate,
+}
+
+/// Why there is no `Config`.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// Not an error: the text of `--help` or `--version`, for stdout.
+    #[error("{0}")]
+    Asked(String),
+    /// One line for stderr.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Reads `arguments` (the program's name first) and the environment.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(Action, Config), ParseError> {
+    let command = without_empty_variables(Cli::command());
+    let reference = command.clone();
+    let matches =
+        command.try_get_matches_from(arguments).map_err(|error| explain(&error, &reference))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| explain(&error, &reference))?;
+    let (action, options) = match cli.command {
+        CliCommand::Serve(options) => (Action::Serve, options),
+        CliCommand::Migrate(database) => (Action::Migrate, serve_defaults(database)?),
+    };
+    let config = Config::try_from(options).map_err(|error| ParseError::Usage(error.to_string()))?;
+    Ok((action, config))
+}
+
+/// `PORT=` in a compose file means "not set"; clap would call it a bad number.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let names: Vec<String> =
+        command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |inner| {
+            inner.mut_args(|arg| {
+                let empty = arg
+                    .get_env()
+                    .and_then(std::env::var_os)
+                    .is_some_and(|value| value.to_string_lossy().trim().is_empty());
+                if empty { arg.env(None) } else { arg }
+            })
+        })
+    })
+}
+
+/// `migrate` listens to nobody, so the settings it lacks keep the defaults of `serve`.
+fn serve_defaults(database: DatabaseOptions) -> Result<Options, ParseError> {
+    let command =
+        Cli::command().mut_subcommand("serve", |serve| serve.mut_args(|arg| arg.env(None)));
+    let matches = command
+        .clone()
+        .try_get_matches_from(["queen", "serve"])
+        .map_err(|error| explain(&error, &command))?;
+    match Cli::from_arg_matches(&matches).map_err(|error| explain(&error, &command))?.command {
+        CliCommand::Serve(options) => Ok(Options { database, ..options }),
+        CliCommand::Migrate(_) => unreachable!("the arguments above say serve"),
+    }
+}
+
+/// Clap's report is a paragraph; operators get its first line and the names of the setting.
+fn explain(error: &clap::Error, command: &clap::Command) -> ParseError {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return ParseError::Asked(error.to_string());
+    }
+    let report = error.to_string();
+    let mut lines = report.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("the command line cannot be read");
+    let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if let Some(more) = lines.next().filter(|more| more.starts_with('[')) {
+        let _ = write!(line, " {more}");
+    }
+    match error.get(ContextKind::InvalidArg).and_then(|arg| variable_of(&arg.to_string(), command))
+    {
+        Some(variable) => {
+            let _ = write!(line, " (environment variable {variable})");
+        }
+        None => line.push_str("; see queen --help"),
+    }
+    ParseError::Usage(line)
+}
+
+/// The environment variable behind an option shown as `--port <PORT>`.
+fn variable_of(shown: &str, command: &clap::Command) -> Option<String> {
+    let long = shown.strip_prefix("--")?.split([' ', '=']).next()?;
+    command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .find(|arg| arg.get_long() == Some(long))
+        .and_then(|arg| arg.get_env())
+        .map(|name| name.to_string_lossy().into_owned())
+}
+
+impl TryFrom<Options> for Config {
+    type Error = StartError;
+
+    fn try_from(options: Options) -> Result<Config, StartError> {
+        let database = options.database;
+        let worker_count = bounded("NUM_WORKERS", database.num_workers, WORKERS_MAX)?
+            .unwrap_or_else(worker_count_default);
+        let pool = bounded("DB_POOL_SIZE", database.db_pool_size, POOL_CONNECTIONS_MAX)?
+            .unwrap_or(CONNECTIONS_PER_WORKER_DEFAULT * worker_count);
+        let data_dir = match &database.data_dir {
+            Some(dir) => dir.clone(),
+            None => data_dir_default()?,
+        };
+        Ok(Config {
+            host: options.host,
+            port: options.port,
+            worker_count,
+            connections_per_worker: (pool / worker_count).max(1),
+            database: database.target(&data_dir)?,
+            data_dir,
+            schema: schema(&database.pg_schema)?,
+            connection_timeout: Duration::from_millis(database.db_connection_timeout),
+            statement_timeout: Duration::from_millis(database.db_statement_timeout),
+            lock_timeout: Duration::from_millis(database.db_lock_timeout),
+            pop_timeout_default: Duration::from_millis(options.default_timeout),
+            pop_batch_default: index(options.default_batch_size),
+            subscription_mode_default: SubscriptionMode::from_wire(
+                &options.default_subscription_mode,
+            ),
+            body_bytes_max: index(options.body_bytes_max),
+            push_items_max: index(options.push_items_max),
+            pop_batch_max: index(options.pop_batch_max),
+            log_level: database.log_level,
+            log_format: database.log_format,
+        })
+    }
+}
+
+impl DatabaseOptions {
+    fn target(&self, data_dir: &std::path::Path) -> Result<Database, StartError> {
+        let mut target = if let Some(url) = &self.database_url {
+            from_url(url)?
+        } else if let Some(hosts) = &self.pg_host {
+            self.parts(hosts)?
+        } else {
+            return Ok(Database::Embedded {
+                data_dir: data_dir.to_owned(),
+                pg_bin_dir: self.pg_bin_dir.clone(),
+            });
+        };
+        // Silence here would send rows in the clear to somebody who asked for encryption.
+        if self.pg_use_ssl == "true" || target.get_ssl_mode() == SslMode::Require {
+            return Err(setting(
+                "PG_USE_SSL",
+                "connections to PostgreSQL cannot be encrypted; turn it (or sslmode=require) off \
+                 and use a private network, a unix socket or a TLS tunnel",
+            ));
+        }
+        if target.get_connect_timeout().is_none() {
+            target.connect_timeout(Duration::from_millis(self.db_connection_timeout));
+        }
+        if target.get_hosts().len() > 1 {
+            // Of a primary and its standbys only one takes messages.
+            target.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Ok(Database::External(Box::new(target)))
+    }
+
+    fn parts(&self, hosts: &str) -> Result<tokio_postgres::Config, StartError> {
+        let mut target = tokio_postgres::Config::new();
+        for host in hosts.split(',').map(str::trim) {
+            if host.is_empty() {
+                return Err(setting("PG_HOST", "a host between commas is empty"));
+            }
+            // A name that begins with `/` is a socket directory, as in libpq.
+            target.host(host);
+        }
+        for port in self.pg_port.split(',').map(str::trim) {
+            match port.parse() {
+                Ok(number) if number > 0 => target.port(number),
+                _ => return Err(setting("PG_PORT", format!("{port:?} is not a port number"))),
+            };
+        }
+        let (host_count, port_count) = (target.get_hosts().len(), target.get_ports().len());
+        if port_count != 1 && port_count != host_count {
+            return Err(setting(
+                "PG_PORT",
+                format!("{port_count} ports for {host_count} hosts; give one, or one for each"),
+            ));
+        }
+        target.user(&self.pg_user).dbname(&self.pg_db);
+        if let Some(password) = &self.pg_password {
+            target.password(password);
+        }
+        Ok(target)
+    }
+}
+
+fn from_url(url: &str) -> Result<tokio_postgres::Config, StartError> {
+    // The parser's own message may quote the URL, and with it the password.
+    let target: tokio_postgres::Config = url.parse().map_err(|_| {
+        setting(
+            "DATABASE_URL",
+            "not a PostgreSQL URL; write postgres://user:password@host:5432/database",
+        )
+    })?;
+    if target.get_hosts().is_empty() && target.get_hostaddrs().is_empty() {
+        return Err(setting("DATABASE_URL", "names no host"));
+    }
+    if target.get_user().is_none() {
+        return Err(setting("DATABASE_URL", "names no user"));
+    }
+    Ok(target)
+}
+
+/// `host:port, host:port, database name`, without the password.
+pub fn describe_database(target: &tokio_postgres::Config) -> String {
+    let ports = target.get_ports();
+    let mut text = String::new();
+    for (position, host) in target.get_hosts().iter().enumerate() {
+        let port = ports.get(position).or(ports.first()).copied().unwrap_or(5432);
+        let separator = if position == 0 { "" } else { ", " };
+        // Writing into a String cannot fail.
+        let _ = match host {
+            Host::Tcp(name) => write!(text, "{separator}{name}:{port}"),
+            Host::Unix(dir) => write!(text, "{separator}{}/.s.PGSQL.{port}", dir.display()),
+        };
+    }
+    if let Some(name) = target.get_dbname() {
+        let _ = write!(text, " database {name}");
+    }
+    text
+}
+
+fn schema(name: &str) -> Result<String, StartError> {
+    let first_fits = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let rest_fits = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if !first_fits || !rest_fits || name.len() > SCHEMA_BYTES_MAX || name.starts_with("pg_") {
+        return Err(setting(
+            "PG_SCHEMA",
+            format!(
+                "{name:?} is not a schema name; use lower-case letters, digits and underscores, \
+                 a letter first, at most {SCHEMA_BYTES_MAX}, and not beginning with pg_"
+            ),
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+fn bounded(
+    name: &'static str,
+    value: Option<usize>,
+    max: usize,
+) -> Result<Option<usize>, StartError> {
+    match value {
+        Some(count) if !(1..=max).contains(&count) => {
+            Err(setting(name, format!("{count} is not between 1 and {max}")))
+        }
+        other => Ok(other),
+    }
+}
+
+fn worker_count_default() -> usize {
+    // Respects affinity masks and container limits.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(CORES_LEFT_FREE).max(1)
+}
+
+fn data_dir_default() -> Result<PathBuf, StartError> {
+    let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(base) = variable("XDG_DATA_HOME") {
+        return Ok(base.join("queen"));
+    }
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        // The child runs as another user, who cannot enter root's home.
+        return Ok(PathBuf::from("/var/lib/queen"));
+    }
+    match variable("HOME") {
+        Some(home) => Ok(home.join(".local/share/queen")),
+        None => Err(setting("QUEEN_DATA_DIR", "HOME is not set; give --data-dir")),
+    }
+}
+
+fn index(count: u32) -> usize {
+    usize::try_from(count).expect("usize has at least 32 bits on Linux")
+}
+
+fn setting(setting: &'static str, reason: impl Into<String>) -> StartError {
+    StartError::Setting { setting, reason: reason.into() }
+}
