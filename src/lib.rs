@@ -5,4 +5,11 @@
 //! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
+pub mod config;
+pub mod data_dir;
+pub mod embedded;
+pub mod logging;
+pub mod preflight;
+pub mod server;
+pub mod signals;
 pub mod start;
