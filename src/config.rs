@@ -35,7 +35,7 @@ const CONNECTIONS_PER_WORKER_DEFAULT: usize = 2;
 
 /// A message queue server on PostgreSQL, one core at a time.
 #[derive(Debug, Parser)]
-#[command(name = "queen", version, arg_required_else_help = true)]
+#[command(name = "queen", version)]
 struct Cli {
     #[command(subcommand)]
     command: CliCommand,
@@ -322,12 +322,7 @@ fn serve_defaults(database: DatabaseOptions) -> Result<Options, ParseError> {
 
 /// Clap's report is a paragraph; operators get its first line and the names of the setting.
 fn explain(error: &clap::Error, command: &clap::Command) -> ParseError {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ParseError::Asked(error.to_string());
     }
     let report = error.to_string();
@@ -548,4 +543,99 @@ fn index(count: u32) -> usize {
 
 fn setting(setting: &'static str, reason: impl Into<String>) -> StartError {
     StartError::Setting { setting, reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tests share their process's environment, so they set options, never variables.
+    fn read(arguments: &[&str]) -> Result<Config, String> {
+        let all = ["queen", "serve"].iter().chain(arguments).map(OsString::from);
+        parse(all).map(|(_, config)| config).map_err(|error| error.to_string())
+    }
+
+    fn external(arguments: &[&str]) -> tokio_postgres::Config {
+        match read(arguments).unwrap().database {
+            Database::External(target) => *target,
+            Database::Embedded { .. } => panic!("{arguments:?} name a database"),
+        }
+    }
+
+    #[test]
+    fn without_a_database_setting_the_database_is_private() {
+        let config = read(&["--data-dir", "/d", "--pg-bin-dir", "/b"]).unwrap();
+        assert!(matches!(config.database,
+            Database::Embedded { data_dir, pg_bin_dir: Some(bin) }
+                if data_dir.as_os_str() == "/d" && bin.as_os_str() == "/b"));
+        assert_eq!((config.port, config.schema.as_str()), (6632, "queen"));
+    }
+
+    #[test]
+    fn pg_host_is_a_name_an_address_a_directory_or_a_list() {
+        let cases = [
+            ("db.example", "db.example:5432 database postgres"),
+            ("10.0.0.7", "10.0.0.7:5432 database postgres"),
+            ("/run/pg", "/run/pg/.s.PGSQL.5432 database postgres"),
+            ("a, b", "a:5432, b:5432 database postgres"),
+        ];
+        for (host, expected) in cases {
+            assert_eq!(describe_database(&external(&["--pg-host", host])), expected);
+        }
+        let ports = external(&["--pg-host", "a,b", "--pg-port", "1,2"]);
+        assert_eq!(describe_database(&ports), "a:1, b:2 database postgres");
+        assert_eq!(ports.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        for bad in [&["--pg-host", "a,,b"][..], &["--pg-host", "a", "--pg-port", "1,2"]] {
+            assert!(read(bad).unwrap_err().starts_with("PG_"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_wins_and_its_password_is_never_shown() {
+        let url = "postgres://u:secret@h:5433/d";
+        let target = external(&["--database-url", url, "--pg-host", "other"]);
+        assert_eq!(describe_database(&target), "h:5433 database d");
+        for bad in ["http://u:secret@h/d", "postgres://u:secret@h:port/d", "postgres://h/d"] {
+            let error = read(&["--database-url", bad]).unwrap_err();
+            assert!(error.starts_with("DATABASE_URL: ") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn encryption_that_cannot_be_given_is_refused() {
+        let url = "postgres://u@h/d?sslmode=require";
+        assert!(read(&["--database-url", url]).unwrap_err().contains("cannot be encrypted"));
+        let options = ["--pg-host", "h", "--pg-use-ssl", "true"];
+        assert!(read(&options).unwrap_err().contains("cannot be encrypted"));
+    }
+
+    #[test]
+    fn a_schema_is_a_plain_lower_case_identifier() {
+        let long = "x".repeat(SCHEMA_BYTES_MAX + 1);
+        for good in ["queen", "_q", "q_2", &long[1..]] {
+            assert_eq!(schema(good).unwrap(), good);
+        }
+        for bad in ["", "2q", "Queen", "q-1", "q\"; drop", "pg_q", "schön", &long] {
+            assert!(schema(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_pool_is_split_evenly_and_each_worker_has_a_connection() {
+        for (workers, pool, each) in [("4", "8", 2), ("4", "11", 2), ("4", "1", 1)] {
+            let config = read(&["--num-workers", workers, "--db-pool-size", pool]).unwrap();
+            assert_eq!(config.connections_per_worker, each);
+        }
+        assert_eq!(read(&["--num-workers", "3"]).unwrap().connections_per_worker, 2);
+    }
+
+    #[test]
+    fn migrate_knows_the_database_options_and_no_others() {
+        let arguments = |rest: [&str; 2]| {
+            parse(["queen", "migrate"].into_iter().chain(rest).map(OsString::from))
+        };
+        let (action, config) = arguments(["--pg-schema", "other"]).unwrap();
+        assert_eq!((action, config.schema.as_str()), (Action::Migrate, "other"));
+        assert!(arguments(["--port", "1"]).is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! What the machine must grant before anything is started: io_uring, locked memory, the port.
+//! What the machine must grant before anything is started: locked memory, io_uring, the port.
 //!
 //! Each check tries the thing itself rather than reading version numbers, and each failure says
 //! what to change. Without them the same troubles would surface deep inside a core.
@@ -23,8 +23,9 @@ const ADVICE_LIMITS: &str = "raise the limits of open files and locked memory";
 
 /// Every check that needs no database.
 pub fn check(host: &str, port: u16) -> Result<(), StartError> {
-    io_uring()?;
+    // In this order: older kernels charge the ring of the second check to the limit of the first.
     locked_memory()?;
+    io_uring()?;
     address_is_free(host, port)
 }
 

@@ -72,6 +72,20 @@ impl Account {
         command
     }
 
+    /// A child that also ends when this process does, for work that is useless half done.
+    pub(super) fn bound_command(&self, program: &Path) -> Command {
+        let mut command = self.command(program);
+        // SAFETY: prctl with these arguments changes only the calling process and is a plain
+        // system call.
+        unsafe {
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            })
+        };
+        command
+    }
+
     /// Gives a directory to this user and to nobody else.
     pub(super) fn own_directory(&self, path: &Path) -> io::Result<()> {
         self.own(path, PRIVATE_MODE)

@@ -73,7 +73,7 @@ fn prepare_partial(partial: &Path, account: &Account) -> io::Result<()> {
 
 fn run_initdb(partial: &Path, binaries: &Binaries, account: &Account) -> Result<(), String> {
     let program = binaries.program("initdb");
-    let mut command = account.command(&program);
+    let mut command = account.bound_command(&program);
     command
         .arg("--pgdata")
         .arg(partial)
@@ -89,7 +89,7 @@ fn run_initdb(partial: &Path, binaries: &Binaries, account: &Account) -> Result<
 }
 
 fn bootstrap(partial: &Path, binaries: &Binaries, account: &Account) -> Result<(), String> {
-    let mut command = account.command(&binaries.program("postgres"));
+    let mut command = account.bound_command(&binaries.program("postgres"));
     command.arg("--single").arg("-D").arg(partial).arg(SUPERUSER);
     let output = run(&mut command, BOOTSTRAP)?;
     // Single-user mode carries on after an error and still exits with 0.
@@ -115,7 +115,7 @@ fn finish(partial: &Path, directory: &Path) -> io::Result<()> {
 /// Whether this PostgreSQL was built with LZ4. Asks the program itself, by a setting it would
 /// refuse.
 pub(super) fn supports_lz4(directory: &Path, binaries: &Binaries, account: &Account) -> bool {
-    let mut command = account.command(&binaries.program("postgres"));
+    let mut command = account.bound_command(&binaries.program("postgres"));
     command.arg("-D").arg(directory);
     command.args(["-C", "wal_compression", "-c", "wal_compression=lz4"]);
     run(&mut command, "").is_ok_and(|output| output.status.success())
