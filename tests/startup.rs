@@ -10,13 +10,16 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use queen::data_dir::DataDir;
 
 /// Each of these failures is found within milliseconds; a hang must fail the test.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a condition is looked at again.
+const POLL: Duration = Duration::from_millis(5);
 
 /// What `nobody` is called by number on every Linux.
 const NOBODY: u32 = 65534;
@@ -36,7 +39,7 @@ fn run(mut command: Command) -> Output {
             child.kill().unwrap();
             panic!("{command:?} still runs: {:?}", child.wait_with_output().unwrap());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(POLL);
     }
     child.wait_with_output().unwrap()
 }
@@ -239,6 +242,68 @@ fn an_unreachable_database_is_one_line_without_its_password() {
     let line = refusal(queen(&["serve", "--port", "0", "--database-url", &url]));
     assert!(line.contains("cannot reach the database"), "{line}");
     assert!(line.contains(&closed.to_string()) && !line.contains("secret"), "{line}");
+}
+
+/// Ends with its test, also when that fails; with SIGTERM, because SIGKILL leaves PostgreSQL.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            signal(&self.0, libc::SIGTERM);
+            self.0.wait().unwrap();
+        }
+    }
+}
+
+/// A running server with a private PostgreSQL that takes connections, and its data directory.
+fn serving() -> (Running, tempfile::TempDir) {
+    let data = scratch();
+    let mut command = queen(&["serve", "--port", "0", "--data-dir", text(data.path())]);
+    let child = Running(command.stdout(Stdio::null()).spawn().unwrap());
+    let pid_file = data.path().join("postgres/postmaster.pid");
+    wait_until("PostgreSQL", || {
+        std::fs::read_to_string(&pid_file).is_ok_and(|text| text.contains("ready"))
+    });
+    (child, data)
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "timed out waiting for {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+fn signal(child: &Child, number: i32) {
+    let pid = i32::try_from(child.id()).unwrap();
+    // SAFETY: kill takes two integers; the child is not yet reaped, so the number is its own.
+    assert_eq!(unsafe { libc::kill(pid, number) }, 0);
+}
+
+#[test]
+#[ignore = "needs the server behind the placeholder"]
+fn a_signal_stops_the_server_and_its_postgresql_with_status_0() {
+    for number in [libc::SIGTERM, libc::SIGINT] {
+        let (mut server, data) = serving();
+        // Ignored, so it must not be what ends the server.
+        signal(&server.0, libc::SIGHUP);
+        signal(&server.0, number);
+        wait_until("the end of the server", || server.0.try_wait().unwrap().is_some());
+        assert_eq!(server.0.wait().unwrap().code(), Some(0));
+        assert!(!data.path().join("postgres/postmaster.pid").exists());
+    }
+}
+
+#[test]
+#[ignore = "needs the server behind the placeholder"]
+fn a_second_signal_leaves_no_postgresql_behind() {
+    let (mut server, data) = serving();
+    signal(&server.0, libc::SIGTERM);
+    signal(&server.0, libc::SIGINT);
+    wait_until("the end of the server", || server.0.try_wait().unwrap().is_some());
+    wait_until("the end of PostgreSQL", || !data.path().join("postgres/postmaster.pid").exists());
 }
 
 #[test]
