@@ -4,19 +4,20 @@
 //! option wins over its variable, and an empty variable counts as unset. What is wrong with a
 //! setting is said in one line, because these lines end up in container logs.
 
+mod options;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::start::StartError;
 
-/// PostgreSQL keeps its timeouts in a signed 32-bit count of milliseconds.
-const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+use options::{Cli, CliCommand, DatabaseOptions, Options};
 
 /// Longer names are cut off by PostgreSQL (NAMEDATALEN - 1), so two could become one.
 const SCHEMA_BYTES_MAX: usize = 63;
@@ -32,150 +33,6 @@ const POOL_CONNECTIONS_MAX: usize = 10_000;
 const CORES_LEFT_FREE: usize = 1;
 
 const CONNECTIONS_PER_WORKER_DEFAULT: usize = 2;
-
-/// A message queue server on PostgreSQL, one core at a time.
-#[derive(Debug, Parser)]
-#[command(name = "queen", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: CliCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum CliCommand {
-    /// Run the server until SIGTERM or SIGINT
-    Serve(Options),
-    /// Bring the database schema up to date and exit
-    Migrate(DatabaseOptions),
-}
-
-#[derive(Debug, Args)]
-struct Options {
-    /// Port to listen on; 0 takes a free one
-    #[arg(long, env = "PORT", default_value_t = 6632)]
-    port: u16,
-
-    /// Address to listen on
-    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
-    host: String,
-
-    #[command(flatten)]
-    database: DatabaseOptions,
-
-    /// Milliseconds a pop waits for messages when it names no timeout
-    #[arg(long, env = "DEFAULT_TIMEOUT", value_name = "MS", default_value_t = 30_000,
-        value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
-    default_timeout: u64,
-
-    /// Messages a pop returns when it names no batch size
-    #[arg(long, env = "DEFAULT_BATCH_SIZE", value_name = "COUNT", default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    default_batch_size: u32,
-
-    /// Where a new consumer group starts when its pop does not say: all or new
-    #[arg(long, env = "DEFAULT_SUBSCRIPTION_MODE", value_name = "MODE", default_value = "all")]
-    default_subscription_mode: String,
-
-    /// Largest request body in bytes
-    #[arg(long, env = "QUEEN_BODY_BYTES_MAX", value_name = "BYTES",
-        default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..))]
-    body_bytes_max: u32,
-
-    /// Most items in one push
-    #[arg(long, env = "QUEEN_PUSH_ITEMS_MAX", value_name = "COUNT", default_value_t = 10_000,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    push_items_max: u32,
-
-    /// Most messages in one pop
-    #[arg(long, env = "QUEEN_POP_BATCH_MAX", value_name = "COUNT", default_value_t = 10_000,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pop_batch_max: u32,
-}
-
-/// What `migrate` needs too: where the database is, and how to talk about it.
-#[derive(Debug, Args)]
-struct DatabaseOptions {
-    /// Worker cores [default: all cores but one]
-    #[arg(long, env = "NUM_WORKERS", value_name = "COUNT")]
-    num_workers: Option<usize>,
-
-    /// PostgreSQL connections of all workers together [default: 2 per worker]
-    #[arg(long, env = "DB_POOL_SIZE", value_name = "COUNT")]
-    db_pool_size: Option<usize>,
-
-    /// Host, address or socket directory of your own PostgreSQL, or several separated by commas;
-    /// without it and --database-url the server runs a private PostgreSQL
-    #[arg(long, env = "PG_HOST", value_name = "HOST")]
-    pg_host: Option<String>,
-
-    #[arg(long, env = "PG_PORT", value_name = "PORT", default_value = "5432")]
-    pg_port: String,
-
-    #[arg(long, env = "PG_USER", value_name = "NAME", default_value = "postgres")]
-    pg_user: String,
-
-    #[arg(long, env = "PG_PASSWORD", value_name = "TEXT", hide_env_values = true)]
-    pg_password: Option<String>,
-
-    /// Database name
-    #[arg(long, env = "PG_DB", value_name = "NAME", default_value = "postgres")]
-    pg_db: String,
-
-    /// Refused when true: connections to PostgreSQL are not encrypted
-    #[arg(long, env = "PG_USE_SSL", value_name = "BOOL", hide = true, default_value = "false")]
-    pg_use_ssl: String,
-
-    /// postgres:// URL of your own PostgreSQL; wins over the --pg-* options
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    database_url: Option<String>,
-
-    /// Schema that holds the tables
-    #[arg(long, env = "PG_SCHEMA", value_name = "NAME", default_value = "queen")]
-    pg_schema: String,
-
-    /// Milliseconds to wait for a connection to PostgreSQL
-    #[arg(long, env = "DB_CONNECTION_TIMEOUT", value_name = "MS", default_value_t = 2000,
-        value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
-    db_connection_timeout: u64,
-
-    /// Milliseconds after which PostgreSQL gives up a statement; 0 is never
-    #[arg(long, env = "DB_STATEMENT_TIMEOUT", value_name = "MS", default_value_t = 30_000,
-        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
-    db_statement_timeout: u64,
-
-    /// Milliseconds after which PostgreSQL gives up waiting for a lock; 0 is never
-    #[arg(long, env = "DB_LOCK_TIMEOUT", value_name = "MS", default_value_t = 10_000,
-        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
-    db_lock_timeout: u64,
-
-    /// Directory of the private PostgreSQL [default: queen below `XDG_DATA_HOME` or
-    /// ~/.local/share; /var/lib/queen for root]
-    #[arg(long, env = "QUEEN_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-
-    /// Directory with initdb and postgres [default: searched]
-    #[arg(long, env = "QUEEN_PG_BIN_DIR", value_name = "DIR")]
-    pg_bin_dir: Option<PathBuf>,
-
-    /// trace, debug, info, warn, error or off
-    #[arg(
-        long,
-        env = "LOG_LEVEL",
-        value_name = "LEVEL",
-        default_value = "info",
-        ignore_case = true
-    )]
-    log_level: LogLevel,
-
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text",
-        ignore_case = true
-    )]
-    log_format: LogFormat,
-}
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -392,7 +249,7 @@ impl TryFrom<Options> for Config {
 }
 
 impl DatabaseOptions {
-    fn target(&self, data_dir: &std::path::Path) -> Result<Database, StartError> {
+    fn target(&self, data_dir: &Path) -> Result<Database, StartError> {
         let mut target = if let Some(url) = &self.database_url {
             from_url(url)?
         } else if let Some(hosts) = &self.pg_host {

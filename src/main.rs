@@ -61,6 +61,10 @@ fn run(action: Action, config: &Config) -> Result<(), StartError> {
 
 fn serve(config: &Config, signals: &Signals) -> Result<(), StartError> {
     preflight::check(&config.host, config.port)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if config.worker_count > cores {
+        tracing::warn!(workers = config.worker_count, cores, "more workers than cores is slower");
+    }
     let source = Source::open(config)?;
     if signals.asked() {
         return Ok(());

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::account::Account;
 use super::binaries::Binaries;
@@ -58,6 +58,7 @@ pub fn quit_now() {
 impl Postmaster {
     /// Starts it and waits until it takes connections, or until `stopping` is set.
     pub(super) fn start(&self, stopping: &AtomicBool) -> Result<Child, String> {
+        let since = SystemTime::now();
         let log = File::create(&self.startup_log)
             .map_err(|error| format!("cannot write {}: {error}", self.startup_log.display()))?;
         let program = self.binaries.program("postgres");
@@ -71,7 +72,7 @@ impl Postmaster {
             .spawn()
             .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
         RUNNING.store(pid_of(&child), Ordering::Release);
-        match self.wait_until_ready(&mut child, stopping) {
+        match self.wait_until_ready(&mut child, since, stopping) {
             Ok(()) => Ok(child),
             Err(reason) => {
                 stop(child);
@@ -80,13 +81,18 @@ impl Postmaster {
         }
     }
 
-    fn wait_until_ready(&self, child: &mut Child, stopping: &AtomicBool) -> Result<(), String> {
+    fn wait_until_ready(
+        &self,
+        child: &mut Child,
+        since: SystemTime,
+        stopping: &AtomicBool,
+    ) -> Result<(), String> {
         let started = Instant::now();
         let mut reminded = started;
         loop {
             match child.try_wait() {
                 Ok(None) => {}
-                Ok(Some(status)) => return Err(self.why_it_ended(&status.to_string())),
+                Ok(Some(status)) => return Err(self.why_it_ended(&status.to_string(), since)),
                 Err(error) => return Err(format!("cannot watch PostgreSQL: {error}")),
             }
             if PidFile::read(&self.directory)
@@ -109,8 +115,11 @@ impl Postmaster {
     }
 
     /// PostgreSQL's own last word, from before its log was open or from the log.
-    fn why_it_ended(&self, status: &str) -> String {
-        let newest = logs(&self.directory).pop();
+    fn why_it_ended(&self, status: &str, since: SystemTime) -> String {
+        // An older log would tell the story of an earlier run.
+        let newest = logs(&self.directory).pop().filter(|path| {
+            fs::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|at| at >= since)
+        });
         [Some(self.startup_log.clone()), newest]
             .into_iter()
             .flatten()
