@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL refuses to run as root, so a server started by root gives its children another
 //! user: the owner of the cluster, else `postgres`, else `nobody`. Every child also gets a clean
-//! signal mask, because this process blocks the signals it waits for, and a session of its own,
+//! signal mask, because this process blocks the signals it waits for, and is cut off from the terminal,
 //! because Ctrl-C goes to the whole foreground group and the server must stop first.
 
 use std::ffi::CStr;

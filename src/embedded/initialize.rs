@@ -22,7 +22,7 @@ pub(super) const DATABASE: &str = "queen";
 const SUPERUSER: &str = "postgres";
 
 /// One statement a line, as single-user mode reads them. `pg_monitor` lets the status pages read
-/// the statistics of all sessions.
+/// the statistics of every connection.
 const BOOTSTRAP: &str = "\
 CREATE ROLE queen LOGIN
 GRANT pg_monitor TO queen

@@ -20,7 +20,7 @@ pub(super) const INCLUDE_LINE: &str = "\ninclude 'queen.conf'\n";
 /// Where PostgreSQL logs, below its own directory.
 pub(super) const LOG_DIRECTORY: &str = "log";
 
-/// Room for maintenance, an operator's session and PostgreSQL's own reserve.
+/// Room for maintenance, an operator's connection and PostgreSQL's own reserve.
 const CONNECTIONS_SPARE: usize = 32;
 const CONNECTIONS_MIN: usize = 64;
 
