@@ -5,4 +5,5 @@
 //! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
+pub mod http;
 pub mod start;
