@@ -5,5 +5,6 @@
 //! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
+pub mod api;
 pub mod http;
 pub mod start;
