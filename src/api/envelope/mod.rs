@@ -137,3 +137,5 @@ fn optional_name<'a>(
     if text.is_empty() { Ok(None) } else { named(place, field, text, check_name).map(Some) }
 }
 
+#[cfg(test)]
+mod tests;
