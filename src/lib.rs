@@ -5,9 +5,11 @@
 //! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
+pub mod api;
 pub mod config;
 pub mod data_dir;
 pub mod embedded;
+pub mod http;
 pub mod ids;
 pub mod logging;
 pub mod pg;
