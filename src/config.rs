@@ -107,6 +107,8 @@ pub struct Config {
     pub body_bytes_max: usize,
     pub push_items_max: usize,
     pub pop_batch_max: usize,
+    /// Whether each worker is bound to a CPU of its own.
+    pub pin_cores: bool,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
 }
@@ -242,6 +244,7 @@ impl TryFrom<Options> for Config {
             body_bytes_max: index(options.body_bytes_max),
             push_items_max: index(options.push_items_max),
             pop_batch_max: index(options.pop_batch_max),
+            pin_cores: options.pin_cores,
             log_level: database.log_level,
             log_format: database.log_format,
         })

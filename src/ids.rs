@@ -25,6 +25,7 @@ const PARTITION_BITS: u32 = 48;
 const KIND_PARTITION: u16 = 0x000;
 const KIND_MESSAGE: u16 = 0x001;
 const KIND_LEASE: u16 = 0x002;
+const KIND_QUEUE: u16 = 0x003;
 const LOW_MASK: u64 = (1 << 62) - 1;
 
 fn compose(partition: PartitionId, kind: u16, low: u64) -> Uuid {
@@ -38,6 +39,13 @@ fn decompose(id: Uuid, kind: u16) -> Option<(PartitionId, u64)> {
     let (high, low) = id.as_u64_pair();
     let fits = high & 0xffff == 0x8000 | u64::from(kind) && low >> 62 == 0b10;
     fits.then(|| (PartitionId((high >> 16).cast_signed()), low & LOW_MASK))
+}
+
+impl QueueId {
+    pub fn to_uuid(self) -> Uuid {
+        // Queues are far fewer than the 48 bits that a partition's number may take.
+        compose(PartitionId(self.0), KIND_QUEUE, 0)
+    }
 }
 
 impl PartitionId {
@@ -87,23 +95,37 @@ pub enum TransactionKey {
     Chosen(Uuid),
 }
 
-/// The key of `transaction_id` within `partition`.
-///
-/// A lower-case hyphenated UUID is its own key unless it is a version-8 one; every other text is
-/// hashed into the version-8 space. The two never meet, so nobody can choose a UUID that collides
-/// with another producer's text.
-pub fn transaction_key(partition: PartitionId, transaction_id: &str) -> TransactionKey {
-    if let Some(id) = canonical_uuid(transaction_id) {
-        match message_place(id) {
-            Some((of, offset)) if of == partition => return TransactionKey::Derived(offset),
-            _ if id.get_version_num() != 8 => return TransactionKey::Chosen(id),
-            _ => {}
+/// A transactionId as text says it, before its partition is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionName {
+    key: Uuid,
+    /// Set when the text is a message id.
+    message: Option<(PartitionId, Offset)>,
+}
+
+impl TransactionName {
+    /// A lower-case hyphenated UUID is its own key unless it is a version-8 one; every other text
+    /// is hashed into the version-8 space. The two never meet, so nobody can choose a UUID that
+    /// collides with another producer's text.
+    pub fn new(transaction_id: &str) -> Self {
+        let id = canonical_uuid(transaction_id);
+        if let Some(key) = id.filter(|id| id.get_version_num() != 8) {
+            return Self { key, message: None };
+        }
+        let hash = blake3::hash(transaction_id.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.as_bytes()[..16]);
+        let key = uuid::Builder::from_custom_bytes(bytes).into_uuid();
+        Self { key, message: id.and_then(message_place) }
+    }
+
+    /// The key within a partition.
+    pub fn key_in(&self, partition: PartitionId) -> TransactionKey {
+        match self.message {
+            Some((of, offset)) if of == partition => TransactionKey::Derived(offset),
+            _ => TransactionKey::Chosen(self.key),
         }
     }
-    let hash = blake3::hash(transaction_id.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash.as_bytes()[..16]);
-    TransactionKey::Chosen(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 fn canonical_uuid(text: &str) -> Option<Uuid> {
@@ -116,6 +138,10 @@ fn canonical_uuid(text: &str) -> Option<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn transaction_key(partition: PartitionId, text: &str) -> TransactionKey {
+        TransactionName::new(text).key_in(partition)
+    }
 
     #[test]
     fn message_ids_are_version_8_and_sort_by_offset() {
@@ -152,19 +178,13 @@ mod tests {
         };
         assert_eq!(hashed.get_version_num(), 8);
         // The hash, sent as a transactionId of its own, is hashed again.
-        assert_ne!(
-            transaction_key(partition, &hashed.to_string()),
-            TransactionKey::Chosen(hashed)
-        );
+        assert_ne!(transaction_key(partition, &hashed.to_string()), TransactionKey::Chosen(hashed));
         let v4 = "d0f6a1a2-7b57-4a0e-9a55-2f1f5c8b9e02";
         assert_eq!(
             transaction_key(partition, v4),
             TransactionKey::Chosen(Uuid::parse_str(v4).unwrap())
         );
-        assert_ne!(
-            transaction_key(partition, v4),
-            transaction_key(partition, &v4.to_uppercase())
-        );
+        assert_ne!(transaction_key(partition, v4), transaction_key(partition, &v4.to_uppercase()));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod pg;
 pub mod preflight;
 pub mod queue;
+pub mod queue_options;
 pub mod runtime;
 pub mod server;
 pub mod signals;

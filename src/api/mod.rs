@@ -1,3 +1,128 @@
 //! Turns requests into operations and results into answers.
+//!
+//! In two steps. [`read`] understands a request while its bytes are borrowed from the connection's
+//! buffer, and refuses bad ones; what it returns owns what it needs. [`Operation::run`] then
+//! carries it out and writes the answer. Knows no socket and no SQL. Status codes are chosen in
+//! `error.rs`, except for what an operation says when it succeeds.
 
+mod ack;
+mod answer;
+mod configure;
 pub mod envelope;
+mod error;
+mod health;
+mod parameters;
+mod pop;
+mod push;
+mod route;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use answer::Answer;
+pub use error::Error;
+pub use route::ROUTES;
+
+use crate::http::{Method, Request, Status};
+use crate::queue::{Engine, PopRequest, Popped, PushPlan, StartChoice};
+use route::{Endpoint, Matched};
+
+/// What the API needs to know of the server's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub pop_timeout_default: Duration,
+    pub pop_batch_default: i32,
+    pub pop_batch_max: i32,
+    pub push_items_max: usize,
+    pub start_default: StartChoice,
+}
+
+/// A request that was understood.
+pub enum Operation {
+    Health,
+    Configure(envelope::Configure),
+    Push(PushPlan),
+    Pop(PopRequest),
+    Ack(ack::Plan),
+    DeleteQueue(String),
+    /// What the methods of a path are.
+    Options {
+        allow: &'static str,
+    },
+}
+
+/// What must be undone when an answer could not be written.
+pub struct Undo {
+    popped: Popped,
+    group: Arc<str>,
+}
+
+impl Undo {
+    pub async fn run(self, engine: &Rc<Engine>) {
+        engine.give_back(self.popped, self.group).await;
+    }
+}
+
+/// Understands a request.
+pub fn read(
+    engine: &Engine,
+    settings: &Settings,
+    request: &Request<'_>,
+) -> Result<Operation, Error> {
+    if request.method() == Method::Options {
+        return Ok(Operation::Options { allow: route::allowed(request.path()) });
+    }
+    let Matched { endpoint, captures } = route::find(request.method(), request.path())?;
+    match endpoint {
+        Endpoint::Health => Ok(Operation::Health),
+        Endpoint::Configure => Ok(Operation::Configure(envelope::configure(request.body())?)),
+        Endpoint::Push => push::read(engine, settings, request.body()).map(Operation::Push),
+        Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query()),
+        Endpoint::PopPartition => {
+            pop::read(settings, captures[0], Some(captures[1]), request.query())
+        }
+        Endpoint::Ack => Ok(Operation::Ack(ack::Plan::one(request.body())?)),
+        Endpoint::AckBatch => Ok(Operation::Ack(ack::Plan::batch(request.body())?)),
+        Endpoint::DeleteQueue => {
+            let queue = parameters::queue_name("queue", captures[0])?;
+            Ok(Operation::DeleteQueue(queue.into_owned()))
+        }
+    }
+}
+
+impl Operation {
+    /// Whether it may wait for long: then the connection watches whether its client is still
+    /// there.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Pop(request) if request.wait.is_some())
+    }
+
+    /// Carries it out and writes the answer.
+    pub async fn run(self, engine: &Rc<Engine>, answer: &mut Answer<'_>) -> Option<Undo> {
+        let outcome = match self {
+            Self::Health => {
+                health::run(engine, answer).await;
+                Ok(None)
+            }
+            Self::Configure(configure) => {
+                configure::run(engine, configure, answer).await.map(|()| None)
+            }
+            Self::Push(plan) => push::run(engine, plan, answer).await.map(|()| None),
+            Self::Pop(request) => pop::run(engine, request, answer).await,
+            Self::Ack(plan) => plan.run(engine, answer).await.map(|()| None),
+            Self::DeleteQueue(queue) => {
+                configure::delete(engine, queue, answer).await.map(|()| None)
+            }
+            Self::Options { allow } => {
+                answer.allow(allow);
+                answer.empty(Status::NoContent);
+                Ok(None)
+            }
+        };
+        outcome.unwrap_or_else(|error| {
+            error.write(answer);
+            None
+        })
+    }
+}

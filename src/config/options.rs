@@ -69,6 +69,11 @@ pub(super) struct Options {
     #[arg(long, env = "QUEEN_POP_BATCH_MAX", value_name = "COUNT", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) pop_batch_max: u32,
+
+    /// Bind each worker to a CPU of its own; switch it off where several servers share a machine
+    #[arg(long, env = "QUEEN_PIN_CORES", value_name = "BOOL", default_value_t = true,
+        action = clap::ArgAction::Set)]
+    pub(super) pin_cores: bool,
 }
 
 /// What `migrate` needs too: where the database is, and how to talk about it.

@@ -105,7 +105,7 @@ pub async fn ack_lock(
             failures: offsets.into_iter().zip(counts).collect(),
             expiries: row.get(8),
             retry_limit: row.get(9),
-            retry_delay_ms: row.get(10),
+            retry_delay_ms: row.get::<_, i32>(10).into(),
         }
     }))
 }
@@ -199,7 +199,6 @@ pub async fn message_line(
     partition: PartitionId,
     offset: Offset,
 ) -> Result<Option<String>, Error> {
-    let rows =
-        session.query(&session.statements.message_line, &[&partition.0, &offset.0]).await?;
+    let rows = session.query(&session.statements.message_line, &[&partition.0, &offset.0]).await?;
     Ok(rows.first().map(|row| row.get(0)))
 }

@@ -4,28 +4,7 @@ use tokio_postgres::Row;
 
 use super::{Error, Session, Timestamp};
 use crate::ids::{GroupId, PartitionId, QueueId};
-
-/// The options of a queue; the names on the wire are in `protocol.md`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueOptions {
-    pub lease_seconds: i32,
-    /// 0: no bound.
-    pub size_max: i64,
-    pub ttl_seconds: i32,
-    pub retry_limit: i32,
-    pub retry_delay_ms: i64,
-    pub dead_letter_queue: bool,
-    pub dead_letter_after_max_retries: bool,
-    pub priority: i32,
-    pub delayed_processing_seconds: i32,
-    pub window_buffer_seconds: i32,
-    pub retention_seconds: i32,
-    pub completed_retention_seconds: i32,
-    pub retention_enabled: bool,
-    pub encryption_enabled: bool,
-    /// 0: no bound.
-    pub wait_seconds_max: i32,
-}
+use crate::queue_options::QueueOptions;
 
 #[derive(Debug, Clone)]
 pub struct QueueRow {
@@ -169,7 +148,9 @@ pub async fn partition_names(
 pub enum GroupStart {
     All,
     /// At the arrival of its first pop, which is `ms_ago`.
-    New { ms_ago: i64 },
+    New {
+        ms_ago: i64,
+    },
     From(Timestamp),
 }
 

@@ -31,11 +31,17 @@ pub enum ClaimAnswer {
     /// The group has no place in the partition yet, or the partition does not exist.
     NotPlaced,
     /// Leased, waiting for a retry, or in its window, for so long.
-    Hidden { ms: i64 },
+    Hidden {
+        ms: i64,
+    },
     /// The first unfinished message is at its failure limit after it was delivered alone.
-    Poisoned { offset: Offset },
+    Poisoned {
+        offset: Offset,
+    },
     /// Nothing to read now. `pending` when messages are stored that are not visible yet.
-    Empty { pending: bool },
+    Empty {
+        pending: bool,
+    },
     Taken(Claimed),
 }
 

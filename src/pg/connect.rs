@@ -1,7 +1,7 @@
 //! Opens one connection: picks the host, connects the stream, and leaves the protocol to
 //! tokio-postgres, whose connection task runs on the same core.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +24,19 @@ pub struct ConnectSettings {
 }
 
 const PORT_DEFAULT: u16 = 5432;
+
+/// The addresses of each TCP host of `config`. Blocks while names are looked up; a name without
+/// addresses has none, and connecting says so.
+pub fn look_up_addresses(config: &Config) -> Vec<Vec<IpAddr>> {
+    let look_up = |host: &Host| match host {
+        Host::Tcp(name) => (name.as_str(), PORT_DEFAULT)
+            .to_socket_addrs()
+            .map(|addresses| addresses.map(|address| address.ip()).collect())
+            .unwrap_or_default(),
+        Host::Unix(_) => Vec::new(),
+    };
+    config.get_hosts().iter().map(look_up).collect()
+}
 
 impl ConnectSettings {
     /// Tries each host in turn; the error of the last one is returned.

@@ -81,10 +81,7 @@ impl From<tokio_postgres::Error> for Error {
             if matches!(code, "57P01" | "57P02") {
                 return Self::OutcomeUnknown(refusal.message().to_owned());
             }
-            return Self::Refused {
-                code: code.to_owned(),
-                message: refusal.message().to_owned(),
-            };
+            return Self::Refused { code: code.to_owned(), message: refusal.message().to_owned() };
         }
         Self::OutcomeUnknown(error.to_string())
     }

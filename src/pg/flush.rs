@@ -67,8 +67,5 @@ pub async fn find_keys(
     partitions: &[i64],
 ) -> Result<Vec<(PartitionId, Uuid, Offset)>, Error> {
     let rows = session.query(&session.statements.find_keys, &[&keys, &partitions]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| (PartitionId(row.get(1)), row.get(0), Offset(row.get(2))))
-        .collect())
+    Ok(rows.iter().map(|row| (PartitionId(row.get(1)), row.get(0), Offset(row.get(2)))).collect())
 }

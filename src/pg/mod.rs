@@ -15,16 +15,16 @@ mod session;
 mod types;
 
 pub use ack::{
-    Ack, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, ack_completed,
-    ack_lock, ack_store, dead_letter, message_line, release_lease,
+    Ack, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, ack_completed, ack_lock,
+    ack_store, dead_letter, message_line, release_lease,
 };
 pub use catalog::{
-    GroupStart, PartitionNames, PendingPartition, QueueOptions, QueueRow, configure_queue,
-    delete_queue, ensure_group, ensure_partitions, ensure_queue, partition_names,
-    pending_partitions, queue_by_name,
+    GroupStart, PartitionNames, PendingPartition, QueueRow, configure_queue, delete_queue,
+    ensure_group, ensure_partitions, ensure_queue, partition_names, pending_partitions,
+    queue_by_name,
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
-pub use connect::ConnectSettings;
+pub use connect::{ConnectSettings, look_up_addresses};
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
 pub use migrate::{MigrateError, Versions, migrate};

@@ -62,7 +62,8 @@ statements!(
 pub struct Session {
     client: Client,
     pub(super) statements: Statements,
-    reply_limit: Duration,
+    /// No limit when statements have none.
+    reply_limit: Option<Duration>,
     broken: Cell<bool>,
 }
 
@@ -77,7 +78,10 @@ impl Session {
     async fn prepare(client: Client, settings: &ConnectSettings) -> Result<Self, Error> {
         client.batch_execute(&session_settings(settings)).await?;
         let read_only: bool = client
-            .query_one("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool", &[])
+            .query_one(
+                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool",
+                &[],
+            )
             .await?
             .get(0);
         if read_only {
@@ -87,7 +91,8 @@ impl Session {
         Ok(Self {
             client,
             statements,
-            reply_limit: settings.statement_limit + REPLY_GRACE,
+            reply_limit: (!settings.statement_limit.is_zero())
+                .then(|| settings.statement_limit + REPLY_GRACE),
             broken: Cell::new(false),
         })
     }
@@ -125,7 +130,9 @@ impl Session {
                 Ok(value)
             }
             Err(error) => {
-                if !self.is_broken() && self.limited(self.client.batch_execute("ROLLBACK")).await.is_err() {
+                if !self.is_broken()
+                    && self.limited(self.client.batch_execute("ROLLBACK")).await.is_err()
+                {
                     self.broken.set(true);
                 }
                 Err(error)
@@ -142,7 +149,11 @@ impl Session {
         &self,
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
-        let Ok(answer) = runtime::timeout(self.reply_limit, call).await else {
+        let answer = match self.reply_limit {
+            None => Ok(call.await),
+            Some(limit) => runtime::timeout(limit, call).await,
+        };
+        let Ok(answer) = answer else {
             self.broken.set(true);
             return Err(Error::OutcomeUnknown("no reply in time".to_owned()));
         };

@@ -43,11 +43,7 @@ impl<'a> FromSql<'a> for Timestamp {
 }
 
 impl ToSql for Timestamp {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         out.put_i64(self.0);
         Ok(IsNull::No)
     }
@@ -82,11 +78,7 @@ pub(super) struct JoinedLines<'a> {
 }
 
 impl ToSql for JoinedLines<'_> {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         // array_send of PostgreSQL: dimensions, has-null flag, element type, length, lower bound.
         out.put_i32(i32::from(!self.counts.is_empty()));
         out.put_i32(0);

@@ -119,7 +119,9 @@ impl Engine {
         let places: Vec<_> = batch.merged.iter().map(Merged::place).collect();
         let completed = run_completed(session, &batch.merged).await;
         match completed {
-            Err(error) => batch.merged.into_iter().for_each(|merged| merged.reply(Err(error.clone()))),
+            Err(error) => {
+                batch.merged.into_iter().for_each(|merged| merged.reply(Err(error.clone())))
+            }
             Ok(completed) => {
                 for (merged, completed) in batch.merged.into_iter().zip(completed) {
                     let answer = match completed {
@@ -161,7 +163,8 @@ impl Engine {
                     let failures = failures.map_or(0, |(_, count)| *count) + state.expiries + 1;
                     state.live = true;
                     state.lease_end = state.lease_end.max(offset.0 + 1);
-                    let entry = Entry { offset: Some(offset.0), status: AckStatus::Dlq, lease: None };
+                    let entry =
+                        Entry { offset: Some(offset.0), status: AckStatus::Dlq, lease: None };
                     let Some(mut update) = settle(&state, &[entry]).update else { return Ok(()) };
                     update.release = true;
                     let line = pg::message_line(session, partition, offset).await?;

@@ -12,9 +12,10 @@ use futures_channel::oneshot;
 use hashbrown::HashMap;
 
 use super::line::json_string;
-use super::{Engine, Error};
+use super::{Engine, Error, PARTITION_DEFAULT};
 use crate::ids::{GroupId, PartitionId, QueueId};
-use crate::pg::{self, GroupStart, QueueOptions, QueueRow};
+use crate::pg::{self, GroupStart, QueueRow};
+use crate::queue_options::QueueOptions;
 
 /// Remembered partitions of all queues, and groups of one queue. Past it they are looked up again.
 const PARTITIONS_MAX: usize = 1_000_000;
@@ -168,7 +169,8 @@ impl Engine {
         let wanted: Vec<String> = wanted.collect();
         let row = {
             let (name, known) = (name.clone(), known.as_ref().map(|queue| queue.id));
-            self.run(async move |session| load(session, &name, known, &wanted, create).await).await?
+            self.run(async move |session| load(session, &name, known, &wanted, create).await)
+                .await?
         };
         let Some((row, found)) = row else { return Ok(None) };
         let queue = match (known, row) {
@@ -259,7 +261,7 @@ impl Engine {
         })
         .await?;
         self.forget_everywhere(name, false).await;
-        self.ensure_partitions(name, &[DEFAULT_PARTITION]).await
+        self.ensure_partitions(name, &[PARTITION_DEFAULT]).await
     }
 
     /// Deletes the queue and everything in it. Answers whether it existed.
@@ -271,9 +273,6 @@ impl Engine {
         Ok(existed)
     }
 }
-
-/// The partition of messages that name none.
-pub const DEFAULT_PARTITION: &str = "Default";
 
 fn has_all(queue: &Queue, partitions: &[&str]) -> bool {
     let known = queue.partitions.borrow();

@@ -51,7 +51,10 @@ fn place(claim: &Claim) -> Place {
 
 impl Engine {
     /// Runs the claims of one pop, which differ in their partitions, and answers each in order.
-    pub(super) async fn claim(self: &Rc<Self>, claims: Vec<Claim>) -> Result<Vec<ClaimAnswer>, Error> {
+    pub(super) async fn claim(
+        self: &Rc<Self>,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<ClaimAnswer>, Error> {
         self.lanes.check()?;
         let (reply, answer) = oneshot::channel();
         {
@@ -109,7 +112,9 @@ impl Engine {
         let mut attempts = 1;
         loop {
             match pg::claim(session, claims).await {
-                Err(error) if error.verdict() == pg::Verdict::Retry && attempts < CLAIM_ATTEMPTS => {
+                Err(error)
+                    if error.verdict() == pg::Verdict::Retry && attempts < CLAIM_ATTEMPTS =>
+                {
                     attempts += 1;
                 }
                 Err(error) => return Err(error),

@@ -111,9 +111,12 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_it_holds() {
-        for (transaction, trace) in
-            [(None, None), (Some("t\"1"), None), (None, Some(TRACE_ID)), (Some("é"), Some(TRACE_ID))]
-        {
+        for (transaction, trace) in [
+            (None, None),
+            (Some("t\"1"), None),
+            (None, Some(TRACE_ID)),
+            (Some("é"), Some(TRACE_ID)),
+        ] {
             let mut out = b"before".to_vec();
             let parts = write(&mut out, transaction, trace, "{\"a\":\n[1,\n2]}");
             let line = &out[parts.line.clone()];

@@ -27,12 +27,32 @@ const SCAN_PARTITIONS_MAX: usize = 10_000;
 
 /// What cores tell each other.
 pub enum Message {
-    Ask { key: GroupKey, ask: Ask<Reservation> },
-    Outcome { key: GroupKey, partition: PartitionId, outcome: Outcome, reserved: bool },
-    Released { key: GroupKey, partition: PartitionId, pending: bool },
-    Grew { queue: Arc<str>, partition: PartitionId, name: Arc<str> },
+    Ask {
+        key: GroupKey,
+        ask: Ask<Reservation>,
+    },
+    Outcome {
+        key: GroupKey,
+        partition: PartitionId,
+        outcome: Outcome,
+        reserved: bool,
+    },
+    Released {
+        key: GroupKey,
+        partition: PartitionId,
+        pending: bool,
+    },
+    Grew {
+        queue: Arc<str>,
+        partition: PartitionId,
+        name: Arc<str>,
+    },
     /// A queue was configured or, if `deleted`, deleted.
-    Changed { queue: Arc<str>, deleted: bool, done: Option<oneshot::Sender<()>> },
+    Changed {
+        queue: Arc<str>,
+        deleted: bool,
+        done: Option<oneshot::Sender<()>>,
+    },
     Stop,
 }
 
@@ -143,22 +163,20 @@ impl Engine {
     }
 
     /// Receives what other cores tell this one, until it is told to stop.
-    pub(super) async fn receive(self: Rc<Self>, mut mailbox: Mailbox<Message>) {
+    pub async fn receive(self: Rc<Self>, mut mailbox: Mailbox<Message>) {
         while let Some(message) = mailbox.next().await {
             if let Message::Stop = message {
                 break;
             }
             self.handle(message);
         }
-        self.stop();
     }
 
     fn handle(self: &Rc<Self>, message: Message) {
         match message {
             Message::Ask { key, ask } => {
-                let scan = self.with_dispatch(|dispatch, now, reserve| {
-                    dispatch.ask(&key, ask, now, reserve)
-                });
+                let scan = self
+                    .with_dispatch(|dispatch, now, reserve| dispatch.ask(&key, ask, now, reserve));
                 if scan {
                     runtime::spawn(Rc::clone(self).scan(key));
                 }
@@ -182,7 +200,7 @@ impl Engine {
                 self.queue_changed(&queue, deleted);
                 drop(done);
             }
-            Message::Stop => self.stop(),
+            Message::Stop => {}
         }
     }
 

@@ -21,15 +21,21 @@ use std::rc::Rc;
 use std::task::Waker;
 
 pub use ack::{AckEntry, AckRequest, Acked};
-pub use catalog::{DEFAULT_PARTITION, Queue};
+pub use catalog::Queue;
 pub use mesh::Message;
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
-pub use push::{PushItem, PushRequest, Stored, Target};
+pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
 
 use crate::pg::{self, ConnectSettings};
 use crate::runtime;
-use crate::runtime::mailbox::{Address, Mailbox};
+use crate::runtime::mailbox::Address;
+
+/// The partition of messages that name none.
+pub const PARTITION_DEFAULT: &str = "Default";
+
+/// The group of consumers that name none: they compete for one position.
+pub const QUEUE_MODE: &str = "__QUEUE_MODE__";
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -38,6 +44,9 @@ pub enum Error {
     /// A bound of this core is reached.
     #[error("the server has too much to do")]
     Overloaded,
+    /// The queue asks for encryption, for which there is no key.
+    #[error("the queue is encrypted and the server has no encryption key")]
+    EncryptionUnavailable,
 }
 
 /// The queue operations of one core.
@@ -58,12 +67,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine of core `core` with `connections` database connections. Messages of other
-    /// cores come through `mailbox`, whose address is `peers[core]`.
+    /// Starts the engine of core `core` with `connections` database connections. Its mailbox,
+    /// whose address is `peers[core]`, is to be given to [`Engine::receive`].
     pub fn start(
         core: usize,
         peers: Vec<Address<Message>>,
-        mailbox: Mailbox<Message>,
         settings: ConnectSettings,
         connections: usize,
     ) -> Rc<Self> {
@@ -83,7 +91,6 @@ impl Engine {
         for _ in 0..connections.max(1) {
             runtime::spawn(Rc::clone(&engine).lane());
         }
-        runtime::spawn(Rc::clone(&engine).receive(mailbox));
         runtime::spawn(Rc::clone(&engine).dispatch_clock());
         engine
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::catalog::Queue;
 use super::dispatch::{GroupKey, Outcome};
 use super::mesh::{Message, Reservation};
-use super::{Engine, Error};
+use super::{Engine, Error, QUEUE_MODE};
 use crate::ids::{self, GroupId, Offset, PartitionId};
 use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupStart, Timestamp};
 use crate::runtime;
@@ -21,8 +21,6 @@ const ATTEMPTS_MAX: usize = 256;
 const DELAYED_LOOK_MS: i64 = 100;
 /// Of a queue whose `leaseTime` is 0.
 const LEASE_SECONDS_DEFAULT: i64 = 60;
-/// The group of consumers that name none.
-const QUEUE_MODE: &str = "__QUEUE_MODE__";
 
 /// Where a group starts that is registered by this pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,8 +168,7 @@ impl Engine {
             .collect();
         let lease_ms = claims.first().map_or(0, |claim| claim.lease_ms);
         let answers = self.claim(claims).await?;
-        let mut popped =
-            Popped { queue, group, partitions: Vec::new(), lease: Uuid::nil() };
+        let mut popped = Popped { queue, group, partitions: Vec::new(), lease: Uuid::nil() };
         for (candidate, answer) in candidates.into_iter().zip(answers) {
             let outcome = self.outcome(&answer, &popped, &candidate, request, lease_ms).await?;
             let partition = candidate.partition;

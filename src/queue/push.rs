@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::catalog::Queue;
 use super::line::LineParts;
 use super::{Engine, Error, lanes};
-use crate::ids::{Offset, PartitionId, TransactionKey};
+use crate::ids::{Offset, PartitionId, TransactionKey, TransactionName};
 use crate::pg::{self, FlushColumns, Session};
 
 /// Messages in one flush, unless one request has more. Bounds how long a flush holds its locks.
@@ -31,6 +31,8 @@ const SEGMENT_BYTES_MAX: usize = 256 << 10;
 const PENDING_BYTES_MAX: usize = 256 << 20;
 /// After a deadlock or a lock timeout nothing was stored and the flush is tried again.
 const FLUSH_ATTEMPTS: usize = 3;
+/// Times that a queue may be deleted while one request is pushed to it.
+const GONE_ATTEMPTS: usize = 5;
 
 /// A partition that a request pushes to.
 #[derive(Debug, Clone)]
@@ -40,22 +42,51 @@ pub struct Target {
     pub partition_name: Arc<str>,
 }
 
-#[derive(Debug)]
+/// A partition as a request names it.
+#[derive(Debug, Clone)]
+pub enum PushTarget {
+    Known(Target),
+    /// Not seen by this core yet; created if it does not exist.
+    Named {
+        queue: String,
+        partition: String,
+    },
+}
+
+#[derive(Debug, Clone)]
 pub struct PushItem {
     /// Which of the request's targets.
     pub target: usize,
     /// `None` when the message's own id is its transactionId.
-    pub key: Option<TransactionKey>,
+    pub transaction: Option<TransactionName>,
     /// Where in the request's lines.
     pub parts: LineParts,
 }
 
-/// What one HTTP request pushes.
-#[derive(Debug, Default)]
-pub struct PushRequest {
+/// What one HTTP request asks to push.
+#[derive(Debug, Clone, Default)]
+pub struct PushPlan {
     pub lines: Vec<u8>,
     pub items: Vec<PushItem>,
+    pub targets: Vec<PushTarget>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Pushed {
+    pub lines: Vec<u8>,
+    pub items: Vec<PushItem>,
+    /// As the plan's, all known.
     pub targets: Vec<Target>,
+    /// One for each item.
+    pub stored: Vec<Stored>,
+}
+
+/// A plan whose targets are known.
+struct PushRequest {
+    lines: Vec<u8>,
+    items: Vec<PushItem>,
+    targets: Vec<Target>,
 }
 
 impl PushRequest {
@@ -63,9 +94,13 @@ impl PushRequest {
         self.targets[item.target].partition
     }
 
+    fn key(&self, item: &PushItem) -> Option<TransactionKey> {
+        item.transaction.as_ref().map(|name| name.key_in(self.partition(item)))
+    }
+
     /// Names one of our own ids as transactionId: only the careful way can tell what it means.
     fn needs_care(&self) -> bool {
-        self.items.iter().any(|item| matches!(item.key, Some(TransactionKey::Derived(_))))
+        self.items.iter().any(|item| matches!(self.key(item), Some(TransactionKey::Derived(_))))
     }
 }
 
@@ -109,8 +144,85 @@ pub(super) struct Batch {
 }
 
 impl Engine {
-    /// Stores a request and says what became of each item, in order.
-    pub async fn push(&self, request: Rc<PushRequest>) -> Result<Vec<Stored>, Error> {
+    /// Stores the messages of a request.
+    pub async fn push(&self, plan: PushPlan) -> Result<Pushed, Error> {
+        let mut pushed = self.push_once(plan).await?;
+        for _ in 0..GONE_ATTEMPTS {
+            let gone: Vec<usize> = (0..pushed.stored.len())
+                .filter(|item| pushed.stored[*item] == Stored::Gone)
+                .collect();
+            if gone.is_empty() {
+                return Ok(pushed);
+            }
+            self.push_again(&mut pushed, &gone).await?;
+        }
+        Err(Error::Overloaded)
+    }
+
+    /// Stores what found its queue deleted once more, into a new queue of that name.
+    async fn push_again(&self, pushed: &mut Pushed, gone: &[usize]) -> Result<(), Error> {
+        let mut plan = PushPlan { lines: pushed.lines.clone(), ..PushPlan::default() };
+        for (target, item) in gone.iter().enumerate() {
+            let item = &pushed.items[*item];
+            let old = &pushed.targets[item.target];
+            self.catalog.forget(&old.queue.name);
+            let (queue, partition) = (old.queue.name.to_string(), old.partition_name.to_string());
+            plan.targets.push(PushTarget::Named { queue, partition });
+            plan.items.push(PushItem { target, ..item.clone() });
+        }
+        let again = self.push_once(plan).await?;
+        let targets = again.targets.into_iter().zip(again.stored);
+        for (item, (target, stored)) in gone.iter().zip(targets) {
+            pushed.items[*item].target = pushed.targets.len();
+            pushed.targets.push(target);
+            pushed.stored[*item] = stored;
+        }
+        Ok(())
+    }
+
+    async fn push_once(&self, plan: PushPlan) -> Result<Pushed, Error> {
+        let targets = self.resolve(plan.targets).await?;
+        let request = Rc::new(PushRequest { lines: plan.lines, items: plan.items, targets });
+        let stored = self.enqueue_push(Rc::clone(&request)).await?;
+        // The batch let go of it before it answered.
+        let PushRequest { lines, items, targets } =
+            Rc::into_inner(request).expect("the answered batch holds no request");
+        Ok(Pushed { lines, items, targets, stored })
+    }
+
+    async fn resolve(&self, targets: Vec<PushTarget>) -> Result<Vec<Target>, Error> {
+        let mut resolved = Vec::with_capacity(targets.len());
+        // All unknown partitions of a queue are asked for together.
+        let mut unknown: HashMap<String, Vec<String>> = HashMap::new();
+        for target in &targets {
+            if let PushTarget::Named { queue, partition } = target {
+                unknown.entry_ref(queue).or_default().push(partition.clone());
+            }
+        }
+        let mut queues: HashMap<String, Rc<Queue>> = HashMap::new();
+        for (queue, partitions) in unknown {
+            let partitions: Vec<&str> = partitions.iter().map(String::as_str).collect();
+            let found = self.ensure_partitions(&queue, &partitions).await?;
+            queues.insert(queue, found);
+        }
+        for target in targets {
+            resolved.push(match target {
+                PushTarget::Known(target) => target,
+                PushTarget::Named { queue, partition } => {
+                    let queue = queues.get(&queue).ok_or(Error::Overloaded)?;
+                    let found = queue.partition(&partition).ok_or(Error::Overloaded)?;
+                    let (partition_name, partition) = found;
+                    Target { queue: Rc::clone(queue), partition, partition_name }
+                }
+            });
+        }
+        if resolved.iter().any(|target| target.queue.options.encryption_enabled) {
+            return Err(Error::EncryptionUnavailable);
+        }
+        Ok(resolved)
+    }
+
+    async fn enqueue_push(&self, request: Rc<PushRequest>) -> Result<Vec<Stored>, Error> {
         self.lanes.check()?;
         let (reply, answer) = oneshot::channel();
         {
@@ -156,9 +268,10 @@ impl Engine {
         for (pending, answer) in batch.pending.iter().zip(&answers) {
             self.announce(&pending.request, answer).await;
         }
-        for (pending, answer) in batch.pending.into_iter().zip(answers) {
+        for (Pending { request, reply }, answer) in batch.pending.into_iter().zip(answers) {
+            drop(request);
             // The producer may have gone; its messages are stored all the same.
-            let _ = pending.reply.send(Ok(answer));
+            let _ = reply.send(Ok(answer));
         }
     }
 
@@ -227,14 +340,14 @@ impl PushQueue {
 }
 
 impl Batch {
-    fn item(&self, source: Source) -> (&PushItem, &[u8]) {
+    fn key(&self, source: Source) -> Option<TransactionKey> {
         let request = &self.pending[source.request].request;
-        let item = &request.items[source.item];
-        (item, &request.lines[item.parts.line.clone()])
+        request.key(&request.items[source.item])
     }
 
     fn partitions(&self) -> Vec<i64> {
-        let mut partitions: Vec<i64> = self.sources.iter().map(|source| source.partition.0).collect();
+        let mut partitions: Vec<i64> =
+            self.sources.iter().map(|source| source.partition.0).collect();
         partitions.dedup();
         partitions
     }
@@ -244,7 +357,9 @@ impl Batch {
         let mut columns = FlushColumns::default();
         let mut segment_bytes = 0;
         for source in sources {
-            let (item, line) = self.item(source);
+            let request = &self.pending[source.request].request;
+            let item = &request.items[source.item];
+            let line = &request.lines[item.parts.line.clone()];
             let partition = source.partition.0;
             let new_partition = columns.partitions.last() != Some(&partition);
             if new_partition {
@@ -262,12 +377,16 @@ impl Batch {
                 segment_bytes = 0;
             }
             let place = columns.message_counts.last().copied().unwrap_or(0);
-            if let Some(TransactionKey::Chosen(key)) = item.key {
+            if let Some(TransactionKey::Chosen(key)) = request.key(item) {
                 columns.keys.push(key);
                 columns.key_partitions.push(partition);
                 columns.key_places.push(place);
             }
-            for count in [&mut columns.message_counts, &mut columns.segment_counts, &mut columns.segment_ends] {
+            for count in [
+                &mut columns.message_counts,
+                &mut columns.segment_counts,
+                &mut columns.segment_ends,
+            ] {
                 if let Some(count) = count.last_mut() {
                     *count += 1;
                 }
@@ -334,9 +453,13 @@ impl Places {
 /// What a source turns out to be, under the lock of its partition.
 #[derive(Debug, Clone, Copy)]
 enum Judged {
-    New { place: i64 },
+    New {
+        place: i64,
+    },
     /// The same transactionId as a new message of this batch.
-    SameAs { place: i64 },
+    SameAs {
+        place: i64,
+    },
     Known(Stored),
 }
 
@@ -393,7 +516,7 @@ fn judge(
             let Some(next) = next.get(&source.partition) else {
                 return Judged::Known(Stored::Gone);
             };
-            let key = match batch.item(*source).0.key {
+            let key = match batch.key(*source) {
                 // An id of ours names the message that has it.
                 Some(TransactionKey::Derived(offset)) if offset < *next => {
                     return Judged::Known(Stored::Duplicate(offset));

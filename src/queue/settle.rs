@@ -89,7 +89,9 @@ pub fn settle(state: &ConsumerState, entries: &[Entry]) -> Settlement {
 /// Whether the entry applies; `Ok(false)` when it repeats what was done already.
 fn judge(state: &ConsumerState, entry: &Entry) -> Result<bool, Refusal> {
     let offset = entry.offset.ok_or(Refusal::MessageNotFound)?;
-    let holds = state.live && state.lease.is_some() && entry.lease.is_none_or(|lease| state.lease == Some(lease));
+    let holds = state.live
+        && state.lease.is_some()
+        && entry.lease.is_none_or(|lease| state.lease == Some(lease));
     let held_before = entry.lease.is_some() && entry.lease == state.released_lease;
     let consumed = offset < state.cursor || state.finished.binary_search(&offset).is_ok();
     if consumed {
@@ -100,7 +102,8 @@ fn judge(state: &ConsumerState, entry: &Entry) -> Result<bool, Refusal> {
         return Ok(true);
     }
     let failed_before = state.failures.binary_search_by_key(&offset, |(at, _)| *at).is_ok();
-    if held_before && failed_before && matches!(entry.status, AckStatus::Failed | AckStatus::Retry) {
+    if held_before && failed_before && matches!(entry.status, AckStatus::Failed | AckStatus::Retry)
+    {
         return Ok(false);
     }
     Err(Refusal::InvalidOrExpiredLease)
@@ -187,7 +190,10 @@ mod tests {
             .collect()
     }
 
-    fn updated(state: &ConsumerState, list: &[(i64, AckStatus)]) -> (ConsumerUpdate, Vec<(i64, i32)>) {
+    fn updated(
+        state: &ConsumerState,
+        list: &[(i64, AckStatus)],
+    ) -> (ConsumerUpdate, Vec<(i64, i32)>) {
         let settlement = settle(state, &entries(list));
         assert!(settlement.entries.iter().all(|entry| entry.refusal.is_none()), "{settlement:?}");
         (settlement.update.unwrap(), settlement.dead)
@@ -270,7 +276,12 @@ mod tests {
         assert_eq!((update.cursor, update.failures), (10, vec![(10, 1)]));
     }
 
-    fn judged(state: &ConsumerState, offset: Option<i64>, status: AckStatus, lease: Option<Uuid>) -> Option<Refusal> {
+    fn judged(
+        state: &ConsumerState,
+        offset: Option<i64>,
+        status: AckStatus,
+        lease: Option<Uuid>,
+    ) -> Option<Refusal> {
         let settlement = settle(state, &[Entry { offset, status, lease }]);
         settlement.entries[0].refusal
     }

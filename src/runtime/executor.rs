@@ -69,3 +69,17 @@ fn make(cpu: Option<usize>) -> Result<LocalExecutor, CoreError> {
         .make()
         .map_err(|error| CoreError(error.to_string()))
 }
+
+/// The CPUs that this process may run on, at least one.
+pub fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: the set is plain bits, for which zero is valid, and the call writes inside it only.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set);
+        set
+    };
+    let bits = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+    // SAFETY: the index is below the size of the set.
+    let cpus: Vec<usize> = (0..bits).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}

@@ -9,7 +9,7 @@ pub mod mailbox;
 pub mod ring_flag;
 mod socket;
 
-pub use executor::{Core, CoreError, block_on, start};
+pub use executor::{Core, CoreError, allowed_cpus, block_on, start};
 pub use socket::{Listener, Stream, connect_tcp, connect_unix, listen};
 
 use std::future::Future;

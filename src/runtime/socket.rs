@@ -124,6 +124,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Says that nothing more will be written. The peer may have gone already.
+    pub async fn shutdown_write(&mut self) {
+        let _ = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
+    }
+
     /// A read that waits longer fails with `TimedOut`; `None` waits for ever.
     pub fn set_read_timeout(&self, limit: Option<Duration>) {
         if let Self::Tcp(stream) = self {

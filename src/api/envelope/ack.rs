@@ -6,26 +6,16 @@ use std::borrow::Cow;
 
 use serde::de::MapAccess;
 
+use crate::queue::{AckStatus, QUEUE_MODE};
+
 use super::object::{List, ListRead, Record, Value, skip};
 use super::{BadRequest, Place, check_name, named, optional_name, read_body, required_text};
-
-/// The group of consumers that name none.
-pub const CONSUMER_GROUP_DEFAULT: &str = "__QUEUE_MODE__";
 
 /// The size of a small entry, from which the length of a list is guessed.
 const ENTRY_BYTES_GUESS: usize = 160;
 
 /// The most entries that memory is set aside for on a guess; a longer list grows.
 const ENTRIES_GUESS_MAX: usize = 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AckStatus {
-    /// `completed`, or `success`.
-    Completed,
-    Failed,
-    Retry,
-    Dlq,
-}
 
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +160,7 @@ fn status(place: Place, value: Option<Value<'_>>) -> Result<AckStatus, BadReques
 
 fn group_name(value: Option<Value<'_>>) -> Result<Cow<'_, str>, BadRequest> {
     match value {
-        None | Some(Value::Null) => Ok(Cow::Borrowed(CONSUMER_GROUP_DEFAULT)),
+        None | Some(Value::Null) => Ok(Cow::Borrowed(QUEUE_MODE)),
         value => {
             let group = required_text(Place::Top, "consumerGroup", value)?;
             named(Place::Top, "consumerGroup", group, check_name)

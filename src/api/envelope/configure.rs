@@ -4,9 +4,10 @@
 //! configuration. Numbers and booleans may be written as strings.
 
 use serde::de::MapAccess;
-use serde::{Deserialize, Serialize};
 
 use super::object::{Object, Record, Value, skip};
+use crate::queue_options::QueueOptions;
+
 use super::{BadRequest, NameError, Place, check_queue_name, named, read_body, required_text};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,67 +17,6 @@ pub struct Configure {
     pub namespace: String,
     pub task: String,
     pub options: QueueOptions,
-}
-
-/// The options of a queue. Serialized, it has the names of the wire and no others.
-///
-/// Numbers are between 0 and `i32::MAX`, which is what a column of the database holds; only
-/// `priority` may be negative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the wire has four independent switches")]
-pub struct QueueOptions {
-    #[serde(rename = "leaseTime")]
-    pub lease_seconds: i32,
-    #[serde(rename = "maxSize")]
-    pub messages_max: i32,
-    #[serde(rename = "ttl")]
-    pub ttl_seconds: i32,
-    #[serde(rename = "retryLimit")]
-    pub retry_count_max: i32,
-    #[serde(rename = "retryDelay")]
-    pub retry_delay_milliseconds: i32,
-    #[serde(rename = "deadLetterQueue")]
-    pub dead_letter_queue: bool,
-    #[serde(rename = "dlqAfterMaxRetries")]
-    pub dlq_after_max_retries: bool,
-    #[serde(rename = "priority")]
-    pub priority: i32,
-    #[serde(rename = "delayedProcessing")]
-    pub delayed_processing_seconds: i32,
-    #[serde(rename = "windowBuffer")]
-    pub window_buffer_seconds: i32,
-    #[serde(rename = "retentionSeconds")]
-    pub retention_seconds: i32,
-    #[serde(rename = "completedRetentionSeconds")]
-    pub completed_retention_seconds: i32,
-    #[serde(rename = "retentionEnabled")]
-    pub retention_enabled: bool,
-    #[serde(rename = "encryptionEnabled")]
-    pub encryption_enabled: bool,
-    #[serde(rename = "maxWaitTimeSeconds")]
-    pub wait_seconds_max: i32,
-}
-
-impl Default for QueueOptions {
-    fn default() -> Self {
-        Self {
-            lease_seconds: 300,
-            messages_max: 0,
-            ttl_seconds: 3600,
-            retry_count_max: 3,
-            retry_delay_milliseconds: 0,
-            dead_letter_queue: false,
-            dlq_after_max_retries: false,
-            priority: 0,
-            delayed_processing_seconds: 0,
-            window_buffer_seconds: 0,
-            retention_seconds: 0,
-            completed_retention_seconds: 0,
-            retention_enabled: false,
-            encryption_enabled: false,
-            wait_seconds_max: 0,
-        }
-    }
 }
 
 /// Reads the body of a configuration.
@@ -177,12 +117,12 @@ fn set_option(
     let switch = || boolean(name, value);
     match name {
         "leaseTime" => options.lease_seconds = number(0)?,
-        "maxSize" => options.messages_max = number(0)?,
+        "maxSize" => options.size_max = number(0)?,
         "ttl" => options.ttl_seconds = number(0)?,
-        "retryLimit" => options.retry_count_max = number(0)?,
-        "retryDelay" => options.retry_delay_milliseconds = number(0)?,
+        "retryLimit" => options.retry_limit = number(0)?,
+        "retryDelay" => options.retry_delay_ms = number(0)?,
         "deadLetterQueue" => options.dead_letter_queue = switch()?,
-        "dlqAfterMaxRetries" => options.dlq_after_max_retries = switch()?,
+        "dlqAfterMaxRetries" => options.dead_letter_after_max_retries = switch()?,
         "priority" => options.priority = number(i32::MIN)?,
         "delayedProcessing" => options.delayed_processing_seconds = number(0)?,
         "windowBuffer" => options.window_buffer_seconds = number(0)?,

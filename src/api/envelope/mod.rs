@@ -17,9 +17,9 @@ use serde::de::DeserializeSeed;
 
 use object::{Object, Record, Value};
 
-pub use ack::{Ack, AckBatch, AckEntry, AckStatus, CONSUMER_GROUP_DEFAULT, ack, ack_batch};
-pub use configure::{Configure, QueueOptions, configure};
-pub use push::{PARTITION_DEFAULT, PushItem, push};
+pub use ack::{Ack, AckBatch, AckEntry, ack, ack_batch};
+pub use configure::{Configure, configure};
+pub use push::{PushItem, push};
 
 /// Index entries of names stay small, and so do the answers that repeat them.
 pub const NAME_CHARACTERS_MAX: usize = 255;

@@ -8,12 +8,12 @@ use serde::de::MapAccess;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::queue::PARTITION_DEFAULT;
+
 use super::object::{List, ListRead, Record, Value, skip};
 use super::{
     BadRequest, Place, check_name, check_queue_name, named, optional_name, read_body, required_text,
 };
-
-pub const PARTITION_DEFAULT: &str = "Default";
 
 /// The size of a small item, from which the length of a list is guessed.
 const ITEM_BYTES_GUESS: usize = 128;

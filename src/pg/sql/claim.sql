@@ -42,7 +42,7 @@ WITH request AS MATERIALIZED (
 ), wanted AS MATERIALIZED (
     SELECT a.*, least(a.message_count, a.batch - coalesce(sum(a.message_count) OVER (
                PARTITION BY a.pop ORDER BY a.place
-               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS take
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint) AS take
     FROM available a
 ), found AS MATERIALIZED (
     SELECT w.place, s.*

@@ -40,7 +40,7 @@ fn numbers_and_booleans_may_be_written_as_strings() {
         assert_eq!(seen, expected, "{written}");
     }
     assert_eq!(options(r#"{"priority":-5}"#).priority, -5);
-    assert_eq!(options(r#"{"maxSize":2147483647}"#).messages_max, i32::MAX);
+    assert_eq!(options(r#"{"maxSize":2147483647}"#).size_max, i32::MAX);
     for written in ["true", "1", "\"true\"", "\"TRUE\"", "\"1\"", "\"on\"", "\"yes\"", "\"t\""] {
         let seen = options(&format!(r#"{{"encryptionEnabled":{written}}}"#));
         assert!(seen.encryption_enabled, "{written}");

@@ -1,0 +1,184 @@
+//! `POST /api/v1/ack` and `POST /api/v1/ack/batch`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::envelope::{self, BadRequest};
+use super::{Answer, Error};
+use crate::http::Status;
+use crate::ids::{PartitionId, TransactionName};
+use crate::queue::{AckEntry, AckRequest, Acked, Engine, Queue, Refusal, Settled};
+
+/// Entries of one batch. More than a pop gives out, and a bound on what one request may lock.
+const ENTRIES_MAX: usize = 100_000;
+
+/// The entries of a request that concern one partition under one lease.
+struct Part {
+    partition: PartitionId,
+    lease: Option<Uuid>,
+    entries: Vec<AckEntry>,
+    /// Where the entries stand in the request.
+    places: Vec<usize>,
+}
+
+/// An ack that was understood.
+pub struct Plan {
+    group: Arc<str>,
+    transaction_ids: Vec<String>,
+    parts: Vec<Part>,
+    /// Answered with an array.
+    batch: bool,
+}
+
+/// An element of the answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Element<'a> {
+    index: usize,
+    transaction_id: &'a str,
+    success: bool,
+    error: Option<&'static str>,
+    queue_name: Option<Arc<str>>,
+    partition_name: Option<Arc<str>>,
+    lease_released: bool,
+    dlq: bool,
+}
+
+const MESSAGE_NOT_FOUND: &str = "Message not found";
+const INVALID_OR_EXPIRED_LEASE: &str = "Invalid or expired lease";
+
+impl Plan {
+    pub fn one(body: &[u8]) -> Result<Self, BadRequest> {
+        let ack = envelope::ack(body)?;
+        Ok(Self::new(&ack.consumer_group, vec![ack.entry], false))
+    }
+
+    pub fn batch(body: &[u8]) -> Result<Self, BadRequest> {
+        let batch = envelope::ack_batch(body, ENTRIES_MAX)?;
+        Ok(Self::new(&batch.consumer_group, batch.entries, true))
+    }
+
+    fn new(group: &str, entries: Vec<envelope::AckEntry<'_>>, batch: bool) -> Self {
+        let mut plan = Self {
+            group: Arc::from(group),
+            transaction_ids: Vec::with_capacity(entries.len()),
+            parts: Vec::new(),
+            batch,
+        };
+        for (place, entry) in entries.into_iter().enumerate() {
+            let transaction_id = entry.transaction_id.into_owned();
+            // A text that cannot be an id of ours names nothing that exists.
+            if let Some(partition) = PartitionId::parse(&entry.partition_id) {
+                let lease = entry.lease_id.map(|text| lease(&text));
+                let part = plan.part(partition, lease);
+                part.entries.push(AckEntry {
+                    transaction_id: transaction_id.clone(),
+                    key: TransactionName::new(&transaction_id).key_in(partition),
+                    status: entry.status,
+                    error: entry.error.map(std::borrow::Cow::into_owned),
+                });
+                part.places.push(place);
+            }
+            plan.transaction_ids.push(transaction_id);
+        }
+        plan
+    }
+
+    fn part(&mut self, partition: PartitionId, lease: Option<Uuid>) -> &mut Part {
+        let same = |part: &Part| part.partition == partition && part.lease == lease;
+        // Nearly always the last one: a consumer acks partition by partition.
+        let at = self.parts.iter().rposition(same).unwrap_or_else(|| {
+            self.parts.push(Part { partition, lease, entries: Vec::new(), places: Vec::new() });
+            self.parts.len() - 1
+        });
+        &mut self.parts[at]
+    }
+
+    pub async fn run(self, engine: &Rc<Engine>, answer: &mut Answer<'_>) -> Result<(), Error> {
+        let Self { group, transaction_ids, parts, batch } = self;
+        let mut elements: Vec<Element<'_>> = transaction_ids
+            .iter()
+            .enumerate()
+            .map(|(index, transaction_id)| Element {
+                index,
+                transaction_id,
+                success: false,
+                error: Some(MESSAGE_NOT_FOUND),
+                queue_name: None,
+                partition_name: None,
+                lease_released: false,
+                dlq: false,
+            })
+            .collect();
+        let done = join_all(parts.into_iter().map(|part| run_part(engine, &group, part))).await;
+        for part in done {
+            let (places, names, acked) = part?;
+            for (place, settled) in places.into_iter().zip(acked.entries) {
+                fill(&mut elements[place], names.as_ref(), settled, acked.released);
+            }
+        }
+        match elements.first() {
+            Some(one) if !batch => answer.json(Status::Ok, one),
+            _ => answer.json(Status::Ok, &elements),
+        }
+        Ok(())
+    }
+}
+
+/// A text that is no UUID is a lease that nobody holds.
+fn lease(text: &str) -> Uuid {
+    Uuid::try_parse(text).unwrap_or(Uuid::max())
+}
+
+type Names = Option<(Rc<Queue>, Arc<str>)>;
+
+async fn run_part(
+    engine: &Rc<Engine>,
+    group: &Arc<str>,
+    part: Part,
+) -> Result<(Vec<usize>, Names, Acked), Error> {
+    let Part { partition, lease, entries, places } = part;
+    let refuse = |refusal| {
+        let settled = Settled { refusal: Some(refusal), dead: false };
+        Acked { entries: vec![settled; places.len()], released: false, pending: false }
+    };
+    let Some((queue, partition_name)) = engine.partition_names(partition).await? else {
+        let acked = refuse(Refusal::MessageNotFound);
+        return Ok((places, None, acked));
+    };
+    let names = Some((Rc::clone(&queue), partition_name));
+    let Some(group_id) = engine.find_group(&queue, group).await? else {
+        let acked = refuse(Refusal::InvalidOrExpiredLease);
+        return Ok((places, names, acked));
+    };
+    let group_name = Rc::from(&**group);
+    let request = AckRequest { partition, group: group_id, group_name, lease, entries };
+    let acked = engine.ack(request).await?;
+    if acked.released {
+        engine.lease_ended(&queue.name, group, partition, acked.pending).await;
+    }
+    Ok((places, names, acked))
+}
+
+fn fill(
+    element: &mut Element<'_>,
+    names: Option<&(Rc<Queue>, Arc<str>)>,
+    settled: Settled,
+    released: bool,
+) {
+    element.success = settled.refusal.is_none();
+    element.error = settled.refusal.map(|refusal| match refusal {
+        Refusal::MessageNotFound => MESSAGE_NOT_FOUND,
+        Refusal::InvalidOrExpiredLease => INVALID_OR_EXPIRED_LEASE,
+    });
+    if let Some((queue, partition)) = names {
+        element.queue_name = Some(Arc::clone(&queue.name));
+        element.partition_name = Some(Arc::clone(partition));
+    }
+    element.lease_released = released && element.success;
+    element.dlq = settled.dead;
+}

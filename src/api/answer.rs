@@ -1,0 +1,42 @@
+//! The answer to one request, written into the connection's output buffer.
+
+use serde::Serialize;
+
+use crate::http::Status;
+use crate::http::response::{self, Options};
+
+pub struct Answer<'a> {
+    out: &'a mut Vec<u8>,
+    options: Options<'static>,
+}
+
+impl<'a> Answer<'a> {
+    pub fn new(out: &'a mut Vec<u8>, options: Options<'static>) -> Self {
+        Self { out, options }
+    }
+
+    pub fn allow(&mut self, methods: &'static str) {
+        self.options.allow = Some(methods);
+    }
+
+    pub fn retry_after(&mut self, seconds: u32) {
+        self.options.retry_after_seconds = Some(seconds);
+    }
+
+    /// An answer whose body `body` appends to the buffer.
+    pub fn write(&mut self, status: Status, body: impl FnOnce(&mut Vec<u8>)) {
+        let unfinished = response::begin(self.out, status, &self.options);
+        body(self.out);
+        response::finish(self.out, unfinished);
+    }
+
+    pub fn json(&mut self, status: Status, value: &impl Serialize) {
+        self.write(status, |out| {
+            serde_json::to_writer(out, value).expect("answers have string keys only");
+        });
+    }
+
+    pub fn empty(&mut self, status: Status) {
+        self.write(status, |_| {});
+    }
+}

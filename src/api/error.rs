@@ -1,0 +1,68 @@
+//! Every refusal: its status code, its stable identifier and its sentence. The one place where a
+//! status code is chosen for what went wrong.
+
+use super::Answer;
+use super::envelope::BadRequest;
+use crate::http::Status;
+use crate::pg::{self, Verdict};
+use crate::queue;
+
+/// When a client should try again after a 503.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    #[error("no such route")]
+    NoSuchRoute,
+    #[error("the method is not allowed here")]
+    MethodNotAllowed { allow: &'static str },
+    #[error("the method is not known")]
+    UnknownMethod,
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+}
+
+impl Error {
+    /// The status code and the stable identifier.
+    fn verdict(&self) -> (Status, &'static str) {
+        match self {
+            Self::BadRequest(bad) => (Status::BadRequest, bad.code),
+            Self::NoSuchRoute => (Status::NotFound, "no_such_route"),
+            Self::MethodNotAllowed { .. } => (Status::MethodNotAllowed, "method_not_allowed"),
+            Self::UnknownMethod => (Status::NotImplemented, "method_unknown"),
+            Self::Queue(queue::Error::Overloaded) => (Status::ServiceUnavailable, "overloaded"),
+            Self::Queue(queue::Error::EncryptionUnavailable) => {
+                (Status::ServiceUnavailable, "encryption_unavailable")
+            }
+            Self::Queue(queue::Error::Database(error)) => database(error),
+        }
+    }
+
+    pub fn write(&self, answer: &mut Answer<'_>) {
+        let (status, code) = self.verdict();
+        match self {
+            Self::MethodNotAllowed { allow } => answer.allow(allow),
+            _ if status == Status::ServiceUnavailable => answer.retry_after(RETRY_AFTER_SECONDS),
+            _ => {}
+        }
+        if status == Status::InternalServerError {
+            tracing::error!(error = %self, "a request failed");
+        }
+        answer.json(status, &serde_json::json!({ "error": self.to_string(), "code": code }));
+    }
+}
+
+fn database(error: &pg::Error) -> (Status, &'static str) {
+    if let pg::Error::OutcomeUnknown(_) = error {
+        return (Status::ServiceUnavailable, "outcome_unknown");
+    }
+    match error.verdict() {
+        Verdict::Retry | Verdict::Reconnect | Verdict::Spill => {
+            (Status::ServiceUnavailable, "database_unavailable")
+        }
+        // Requests are checked before they reach the database, so this is a fault of ours.
+        Verdict::Refuse | Verdict::Bug => (Status::InternalServerError, "internal"),
+    }
+}

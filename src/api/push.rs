@@ -1,0 +1,138 @@
+//! `POST /api/v1/push`.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::envelope::{self, PushItem as Item};
+use super::{Answer, Error, Settings};
+use crate::http::Status;
+use crate::ids::{self, Offset, TransactionName};
+use crate::queue::{Engine, PushItem, PushPlan, PushTarget, Pushed, Stored, Target, line};
+
+/// A line without its payload, transactionId and traceId: braces, names and quotes.
+const LINE_BYTES: usize = 64;
+
+pub fn read(engine: &Engine, settings: &Settings, body: &[u8]) -> Result<PushPlan, Error> {
+    let items = envelope::push(body, settings.push_items_max)?;
+    let mut plan = PushPlan {
+        lines: Vec::with_capacity(body.len() + LINE_BYTES * items.len()),
+        items: Vec::with_capacity(items.len()),
+        targets: Vec::new(),
+    };
+    let mut last: Option<(Cow<'_, str>, Cow<'_, str>)> = None;
+    for item in items {
+        let Item { queue, partition, payload, transaction_id, trace_id } = item;
+        let parts =
+            line::write(&mut plan.lines, transaction_id.as_deref(), trace_id.as_deref(), payload);
+        let place = (queue, partition);
+        if last.as_ref() != Some(&place) {
+            plan.targets.push(target(engine, &place.0, &place.1));
+            last = Some(place);
+        }
+        plan.items.push(PushItem {
+            target: plan.targets.len() - 1,
+            transaction: transaction_id.as_deref().map(TransactionName::new),
+            parts,
+        });
+    }
+    Ok(plan)
+}
+
+fn target(engine: &Engine, queue: &str, partition: &str) -> PushTarget {
+    let known = engine.known_queue(queue).and_then(|queue| {
+        let (partition_name, partition) = queue.partition(partition)?;
+        Some(Target { queue, partition, partition_name })
+    });
+    known.map_or_else(
+        || PushTarget::Named { queue: queue.to_owned(), partition: partition.to_owned() },
+        PushTarget::Known,
+    )
+}
+
+pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Result<(), Error> {
+    if plan.items.is_empty() {
+        answer.write(Status::Created, |out| out.extend_from_slice(b"[]"));
+        return Ok(());
+    }
+    let pushed = engine.push(plan).await?;
+    answer.write(Status::Created, |out| {
+        let mut next = b'[';
+        for index in 0..pushed.items.len() {
+            out.push(next);
+            write_item(out, &pushed, index);
+            next = b',';
+        }
+        out.push(b']');
+    });
+    Ok(())
+}
+
+fn write_item(out: &mut Vec<u8>, pushed: &Pushed, index: usize) {
+    let item = &pushed.items[index];
+    let target = &pushed.targets[item.target];
+    let id = |offset: Offset| Some(ids::message_id(target.partition, offset));
+    let (status, message, error) = match pushed.stored[index] {
+        Stored::Queued(offset) => ("queued", id(offset), None),
+        Stored::Duplicate(offset) => ("duplicate", id(offset), None),
+        Stored::ReservedId => {
+            ("failed", None, Some("transactionId is the id of a message that does not exist"))
+        }
+        Stored::Gone => ("failed", None, Some("the queue was deleted")),
+    };
+    let mut text = Text(out);
+    text.raw("{\"index\":").raw(itoa::Buffer::new().format(index));
+    text.raw(",\"status\":\"").raw(status).raw("\"");
+    for name in ["transactionId", "transaction_id"] {
+        text.name(name);
+        match &item.parts.transaction_id {
+            Some(at) => text.0.extend_from_slice(&pushed.lines[at.clone()]),
+            None => text.uuid(message),
+        }
+    }
+    for name in ["messageId", "message_id"] {
+        text.name(name).uuid(message);
+    }
+    for name in ["partitionId", "partition_id"] {
+        text.name(name).uuid(Some(target.partition.to_uuid()));
+    }
+    for name in ["traceId", "trace_id"] {
+        text.name(name);
+        match &item.parts.trace_id {
+            Some(at) => text.0.extend_from_slice(&pushed.lines[at.clone()]),
+            None => text.0.extend_from_slice(b"null"),
+        }
+    }
+    text.name("queueName").0.extend_from_slice(&target.queue.name_json);
+    if let Some(error) = error {
+        text.raw(",\"error\":\"").raw(error).raw("\"");
+    }
+    text.raw("}");
+}
+
+/// Appends JSON whose texts need no escapes.
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl Text<'_> {
+    fn raw(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn name(&mut self, name: &str) -> &mut Self {
+        self.raw(",\"").raw(name).raw("\":")
+    }
+
+    fn uuid(&mut self, id: Option<Uuid>) {
+        match id {
+            Some(id) => {
+                let mut text = Uuid::encode_buffer();
+                let text: &str = id.hyphenated().encode_lower(&mut text);
+                self.raw("\"").raw(text).raw("\"");
+            }
+            None => {
+                self.raw("null");
+            }
+        }
+    }
+}

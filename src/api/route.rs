@@ -1,0 +1,148 @@
+//! The routes: which method and path is which operation.
+//!
+//! A path segment is compared as sent and captured as sent; whoever uses a capture decodes it,
+//! once.
+
+use super::Error;
+use crate::http::Method;
+
+/// A route of the API, as `protocol.md` lists it.
+pub struct Route {
+    pub method: Method,
+    /// Segments that begin with `:` capture.
+    pub pattern: &'static str,
+    pub(super) endpoint: Endpoint,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Health,
+    Configure,
+    Push,
+    PopQueue,
+    PopPartition,
+    Ack,
+    AckBatch,
+    DeleteQueue,
+}
+
+const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Route {
+    Route { method, pattern, endpoint }
+}
+
+pub const ROUTES: &[Route] = &[
+    route(Method::Post, "/api/v1/push", Endpoint::Push),
+    route(Method::Get, "/api/v1/pop/queue/:queue", Endpoint::PopQueue),
+    route(Method::Get, "/api/v1/pop/queue/:queue/partition/:partition", Endpoint::PopPartition),
+    route(Method::Post, "/api/v1/ack/batch", Endpoint::AckBatch),
+    route(Method::Post, "/api/v1/ack", Endpoint::Ack),
+    route(Method::Post, "/api/v1/configure", Endpoint::Configure),
+    route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue),
+    route(Method::Get, "/health", Endpoint::Health),
+    route(Method::Head, "/health", Endpoint::Health),
+];
+
+/// Captures of one pattern, at most.
+const CAPTURES_MAX: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Matched<'a> {
+    pub endpoint: Endpoint,
+    pub captures: [&'a str; CAPTURES_MAX],
+}
+
+/// The route of a request. HEAD is only for what a GET changes nothing by.
+pub(super) fn find(method: Method, path: &str) -> Result<Matched<'_>, Error> {
+    let mut known_path = false;
+    for route in ROUTES {
+        if let Some(captures) = captures(route.pattern, path) {
+            if route.method == method {
+                return Ok(Matched { endpoint: route.endpoint, captures });
+            }
+            known_path = true;
+        }
+    }
+    if known_path {
+        return Err(Error::MethodNotAllowed { allow: allowed(path) });
+    }
+    Err(if method == Method::Other { Error::UnknownMethod } else { Error::NoSuchRoute })
+}
+
+/// What to put into `Allow` for a path; for `*` and unknown paths what the server knows at all.
+pub(super) fn allowed(path: &str) -> &'static str {
+    let methods: Vec<Method> = ROUTES
+        .iter()
+        .filter(|route| captures(route.pattern, path).is_some())
+        .map(|route| route.method)
+        .collect();
+    match methods[..] {
+        [Method::Get, Method::Head] => "GET, HEAD, OPTIONS",
+        [Method::Get] => "GET, OPTIONS",
+        [Method::Post] => "POST, OPTIONS",
+        [Method::Delete] => "DELETE, OPTIONS",
+        _ => "GET, HEAD, POST, DELETE, OPTIONS",
+    }
+}
+
+fn captures<'a>(pattern: &str, path: &'a str) -> Option<[&'a str; CAPTURES_MAX]> {
+    let mut captured = [""; CAPTURES_MAX];
+    let mut count = 0;
+    let mut segments = path.split('/');
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        if expected.starts_with(':') {
+            *captured.get_mut(count)? = segment;
+            count += 1;
+        } else if expected != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(captured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(method: Method, path: &str) -> Option<Endpoint> {
+        find(method, path).ok().map(|matched| matched.endpoint)
+    }
+
+    #[test]
+    fn paths_find_their_routes_whole() {
+        assert_eq!(endpoint(Method::Post, "/api/v1/push"), Some(Endpoint::Push));
+        assert_eq!(endpoint(Method::Post, "/api/v1/push/"), None);
+        assert_eq!(endpoint(Method::Get, "/api/v1/pop/queue/a%2Fb"), Some(Endpoint::PopQueue));
+        assert_eq!(endpoint(Method::Get, "/api/v1/pop/queue/"), Some(Endpoint::PopQueue));
+        assert_eq!(endpoint(Method::Get, "/api/v1/pop/queue"), None);
+        let matched = find(Method::Get, "/api/v1/pop/queue/q/partition/p").unwrap();
+        assert_eq!((matched.endpoint, matched.captures), (Endpoint::PopPartition, ["q", "p"]));
+    }
+
+    #[test]
+    fn a_known_path_names_its_methods() {
+        for (path, expected) in [
+            ("/api/v1/push", "POST, OPTIONS"),
+            ("/health", "GET, HEAD, OPTIONS"),
+            ("/api/v1/resources/queues/q", "DELETE, OPTIONS"),
+        ] {
+            let Err(Error::MethodNotAllowed { allow }) = find(Method::Put, path) else {
+                panic!("{path} has no PUT");
+            };
+            assert_eq!(allow, expected);
+        }
+        assert!(matches!(find(Method::Get, "/nowhere"), Err(Error::NoSuchRoute)));
+        assert!(matches!(find(Method::Other, "/nowhere"), Err(Error::UnknownMethod)));
+        assert!(matches!(
+            find(Method::Head, "/api/v1/pop/queue/q"),
+            Err(Error::MethodNotAllowed { .. })
+        ));
+    }
+
+    #[test]
+    fn every_path_has_an_allow_of_its_own() {
+        for route in ROUTES {
+            assert_ne!(allowed(route.pattern), allowed("/nowhere"), "{}", route.pattern);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One client connection: reads, lets the parser find requests, runs them one after another, and
+//! writes the answers in order.
+//!
+//! Requests that were sent together are answered together: answers collect in the output buffer
+//! until no whole request is left. While a poll waits, the socket is watched too, so a client that
+//! went away is noticed; what it sends meanwhile is kept for later. A read that waits has taken no
+//! bytes (see `runtime::socket`), so giving it up loses none.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use super::worker::Core;
+use crate::api::{self, Answer, Undo};
+use crate::http::response::{self, Connection as Persistence, Options};
+use crate::http::{Method, Parsed, Reject, Request, RequestParser, Step};
+use crate::queue::Engine;
+use crate::runtime::{self, Stream};
+
+/// Read at once. Most requests fit, and each connection keeps this much.
+const READ_BYTES: usize = 4 << 10;
+/// The most room that is made on a client's word for how much it will send.
+const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
+/// A buffer that grew beyond this for one large request is given back.
+const BUFFER_BYTES_KEPT: usize = 64 << 10;
+/// Answers that collect before they are written.
+const OUT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of further requests that are taken in while a poll waits.
+const PIPELINED_BYTES_MAX: usize = 64 << 10;
+/// A connection without a request, and a request that does not go on, end after this.
+const IDLE_LIMIT: Duration = Duration::from_secs(75);
+/// A client that takes none of its answer for so long is gone.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client asked for it, or ended its side between requests.
+    Client,
+    /// The client went away in the middle of something.
+    Gone,
+    Idle,
+    /// A request that could not be parsed, or did not arrive in time.
+    Rejected,
+    /// The server stops.
+    Drain,
+}
+
+pub struct Connection {
+    core: Rc<Core>,
+    stream: Stream,
+    parser: RequestParser,
+    /// Received and not consumed: `received[start..]`.
+    received: Vec<u8>,
+    start: usize,
+    out: Vec<u8>,
+    /// Leases in answers that are not written yet.
+    undo: Vec<Undo>,
+}
+
+impl Connection {
+    pub fn new(core: Rc<Core>, stream: Stream) -> Self {
+        let parser = RequestParser::new(core.limits);
+        stream.set_write_timeout(Some(WRITE_LIMIT));
+        Self {
+            core,
+            stream,
+            parser,
+            received: Vec::new(),
+            start: 0,
+            out: Vec::new(),
+            undo: Vec::new(),
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub async fn serve(mut self) -> CloseReason {
+        loop {
+            match self.parser.step(&mut self.received[self.start..]) {
+                Ok(Step::Complete(parsed)) => {
+                    if let Err(reason) = self.handle(&parsed).await {
+                        return reason;
+                    }
+                }
+                Ok(Step::Continue) => self.out.extend_from_slice(response::CONTINUE),
+                Ok(Step::NeedMore { bytes_hint }) => {
+                    if let Err(reason) = self.write_out().await {
+                        return reason;
+                    }
+                    if let Err(reason) = self.receive(bytes_hint).await {
+                        return reason;
+                    }
+                }
+                Err(reject) => return self.reject(&reject).await,
+            }
+        }
+    }
+
+    async fn handle(&mut self, parsed: &Parsed) -> Result<(), CloseReason> {
+        let request = Request::new(parsed, &self.received[self.start..]);
+        let closing = self.core.stopping.get();
+        let persistence = Persistence::for_request(&parsed.head, closing);
+        let mut options = Options::new(self.core.date(SystemTime::now()), persistence);
+        options.head_only = parsed.head.method == Method::Head;
+        let operation = api::read(&self.core.engine, &self.core.settings, &request);
+        self.consume(parsed.consumed);
+        match operation {
+            Err(error) => error.write(&mut Answer::new(&mut self.out, options)),
+            Ok(operation) if operation.waits() => {
+                self.write_out().await?;
+                self.wait_for(operation, options).await?;
+            }
+            Ok(operation) => {
+                let _in_flight = self.core.in_flight();
+                let mut answer = Answer::new(&mut self.out, options);
+                let undo = operation.run(&self.core.engine, &mut answer).await;
+                self.undo.extend(undo);
+            }
+        }
+        if persistence == Persistence::Closes {
+            self.write_out().await?;
+            return Err(if closing { CloseReason::Drain } else { CloseReason::Client });
+        }
+        if self.out.len() >= OUT_BYTES_MAX {
+            self.write_out().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs an operation that may wait for long, and gives it up when the client goes away.
+    async fn wait_for(
+        &mut self,
+        operation: api::Operation,
+        options: Options<'static>,
+    ) -> Result<(), CloseReason> {
+        self.stream.set_read_timeout(None);
+        let engine: Rc<Engine> = Rc::clone(&self.core.engine);
+        let mut out = std::mem::take(&mut self.out);
+        let undo = {
+            let mut answer = Answer::new(&mut out, options);
+            let mut running = pin!(operation.run(&engine, &mut answer));
+            let (stream, received) = (&mut self.stream, &mut self.received);
+            let mut piece = [0; 1024];
+            poll_fn(|cx| {
+                if let Poll::Ready(undo) = running.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(undo));
+                }
+                while received.len() < PIPELINED_BYTES_MAX {
+                    match stream.poll_read_into(cx, &mut piece) {
+                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(CloseReason::Gone)),
+                        Poll::Ready(Ok(count)) => received.extend_from_slice(&piece[..count]),
+                        Poll::Pending => break,
+                    }
+                }
+                Poll::Pending
+            })
+            .await?
+        };
+        self.out = out;
+        self.undo.extend(undo);
+        Ok(())
+    }
+
+    /// Drops a request from the front of what was received.
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+        self.parser.reset();
+        if self.start == self.received.len() {
+            self.received.clear();
+            self.start = 0;
+            self.received.shrink_to(BUFFER_BYTES_KEPT);
+        }
+    }
+
+    async fn receive(&mut self, bytes_hint: usize) -> Result<(), CloseReason> {
+        if self.start > 0 {
+            self.received.drain(..self.start);
+            self.start = 0;
+        }
+        let filled = self.received.len();
+        let room = bytes_hint.clamp(READ_BYTES, READ_AHEAD_BYTES_MAX);
+        self.received.resize(filled + room, 0);
+        self.stream.set_read_timeout(Some(IDLE_LIMIT));
+        let read = self.stream.read(&mut self.received[filled..]).await;
+        self.received.truncate(filled + read.as_ref().map_or(0, |count| *count));
+        let idle = self.parser.is_idle(&self.received);
+        match read {
+            Ok(0) if idle => Err(CloseReason::Client),
+            Ok(0) => Err(CloseReason::Gone),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::TimedOut => Err(CloseReason::Gone),
+            Err(_) if idle => Err(CloseReason::Idle),
+            Err(_) => Err(self.reject(&Reject::TIMEOUT).await),
+        }
+    }
+
+    async fn reject(&mut self, reject: &Reject) -> CloseReason {
+        let date = self.core.date(SystemTime::now());
+        response::write_reject(&mut self.out, reject, date);
+        if let Err(reason) = self.write_out().await {
+            return reason;
+        }
+        self.linger().await;
+        CloseReason::Rejected
+    }
+
+    /// Reads on for a moment before closing: a socket that is closed with unread bytes resets the
+    /// connection, and the client might never see why.
+    async fn linger(&mut self) {
+        const LINGER_LIMIT: Duration = Duration::from_millis(500);
+        const LINGER_BYTES_MAX: usize = 1 << 20;
+        let mut left = LINGER_BYTES_MAX;
+        self.stream.shutdown_write().await;
+        self.stream.set_read_timeout(Some(LINGER_LIMIT));
+        let mut piece = vec![0; READ_BYTES];
+        let stream = &mut self.stream;
+        let _ = runtime::timeout(LINGER_LIMIT, async {
+            while left > 0 {
+                match stream.read(&mut piece).await {
+                    Ok(count) if count > 0 => left = left.saturating_sub(count),
+                    _ => return,
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Writes the collected answers. When that fails, leases in them are given back.
+    async fn write_out(&mut self) -> Result<(), CloseReason> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = self.stream.write_all(&self.out).await;
+        self.out.clear();
+        self.out.shrink_to(BUFFER_BYTES_KEPT);
+        if written.is_ok() {
+            self.undo.clear();
+            return Ok(());
+        }
+        for undo in self.undo.drain(..) {
+            undo.run(&self.core.engine).await;
+        }
+        Err(CloseReason::Gone)
+    }
+}

@@ -1,0 +1,187 @@
+//! The cores: starts one executor for each worker, with its listener and its engine, and one for
+//! maintenance, and stops them in order.
+//!
+//! Everything that can fail is tried before the ready line: the schema is migrated, the port is
+//! bound and every core has a database connection.
+
+mod connection;
+mod worker;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::config::{Config, SubscriptionMode};
+use crate::pg::{self, ConnectSettings, MigrateError};
+use crate::queue::{Message, StartChoice};
+use crate::runtime::mailbox::{self, Address};
+use crate::runtime::{self, Listener, ring_flag};
+use crate::start::StartError;
+use crate::{api, http};
+
+use worker::Worker;
+
+/// Each core says once whether it is ready.
+type Ready = mpsc::SyncSender<Result<(), String>>;
+
+/// A core that says nothing for so long will not start.
+const CORE_START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The running cores.
+pub struct Server {
+    cores: Vec<runtime::Core>,
+    addresses: Vec<Address<Message>>,
+}
+
+/// What a migration changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    pub from: i32,
+    pub to: i32,
+}
+
+impl Server {
+    /// Starts the cores and says so in the log. `description` is what to call the database.
+    pub fn start(
+        config: &Config,
+        database: &tokio_postgres::Config,
+        description: &str,
+    ) -> Result<Self, StartError> {
+        let settings = connect_settings(config, database);
+        migrate_with(&settings, description)?;
+        let (address, listeners) = listen(config)?;
+        let cpus = runtime::allowed_cpus();
+        let (peers, mailboxes): (Vec<_>, Vec<_>) =
+            listeners.iter().map(|_| mailbox::mailbox()).unzip();
+        let (ready, started) = mpsc::sync_channel(listeners.len());
+        let mut server = Self { cores: Vec::new(), addresses: peers.clone() };
+        for (core, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
+            let worker = Worker {
+                core,
+                listener,
+                mailbox,
+                peers: peers.clone(),
+                settings: settings.clone(),
+                connections: config.connections_per_worker,
+                api: api_settings(config),
+                limits: http::Limits {
+                    body_bytes_max: config.body_bytes_max,
+                    ..http::Limits::default()
+                },
+            };
+            let ready = ready.clone();
+            let cpu = config.pin_cores.then(|| cpus[core % cpus.len()]);
+            let started = runtime::start(&format!("core-{core}"), cpu, move || worker.run(ready));
+            server.cores.push(started.map_err(|error| core_error(core, &error))?);
+        }
+        drop(ready);
+        server.wait_until_ready(&started)?;
+        tracing::info!(
+            "listening on {address}, {} worker cores, {} connections to {description}, \
+             io_uring COOP_TASKRUN {}",
+            config.worker_count,
+            config.worker_count * config.connections_per_worker,
+            if ring_flag::in_force() { "in force" } else { "not available on this kernel" },
+        );
+        Ok(server)
+    }
+
+    fn wait_until_ready(
+        &self,
+        started: &mpsc::Receiver<Result<(), String>>,
+    ) -> Result<(), StartError> {
+        for core in 0..self.cores.len() {
+            let reason = match started.recv_timeout(CORE_START_LIMIT) {
+                Ok(Ok(())) => continue,
+                Ok(Err(reason)) => reason,
+                Err(_) => "the executor did not start, see the log".to_owned(),
+            };
+            return Err(StartError::Core { core, reason });
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, lets requests in flight finish within a bound, and ends the cores.
+    pub fn stop(self) {
+        for address in &self.addresses {
+            // A full mailbox belongs to a core that is stuck; it ends with the process.
+            let _ = address.try_send(Message::Stop);
+        }
+        for core in self.cores {
+            if let Err(error) = core.join() {
+                tracing::error!(%error, "a core did not end well");
+            }
+        }
+    }
+}
+
+/// Brings the schema to the version of this binary.
+pub fn migrate(config: &Config, database: &tokio_postgres::Config) -> Result<Migrated, StartError> {
+    let description = crate::config::describe_database(database);
+    migrate_with(&connect_settings(config, database), &description)
+}
+
+fn migrate_with(settings: &ConnectSettings, description: &str) -> Result<Migrated, StartError> {
+    let migrated = runtime::block_on(pg::migrate(settings))
+        .map_err(|error| core_error(0, &error))?
+        .map_err(|error| match error {
+            MigrateError::Newer { found, known } => {
+                StartError::SchemaNewer { schema: settings.schema.clone(), found, known }
+            }
+            MigrateError::Migration { version, error } => {
+                StartError::Migration { version, reason: error.to_string() }
+            }
+            MigrateError::Database(error) => StartError::DatabaseUnreachable {
+                database: description.to_owned(),
+                reason: error.to_string(),
+            },
+        })?;
+    Ok(Migrated { from: migrated.from, to: migrated.to })
+}
+
+fn core_error(core: usize, error: &dyn std::error::Error) -> StartError {
+    StartError::Core { core, reason: error.to_string() }
+}
+
+fn connect_settings(config: &Config, database: &tokio_postgres::Config) -> ConnectSettings {
+    ConnectSettings {
+        config: database.clone(),
+        addresses: pg::look_up_addresses(database),
+        schema: config.schema.clone(),
+        connect_limit: config.connection_timeout,
+        statement_limit: config.statement_timeout,
+        lock_limit: config.lock_timeout,
+    }
+}
+
+fn api_settings(config: &Config) -> api::Settings {
+    let count = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+    api::Settings {
+        pop_timeout_default: config.pop_timeout_default,
+        pop_batch_default: count(config.pop_batch_default).max(1),
+        pop_batch_max: count(config.pop_batch_max),
+        push_items_max: config.push_items_max,
+        start_default: match config.subscription_mode_default {
+            SubscriptionMode::All => StartChoice::All,
+            SubscriptionMode::New => StartChoice::New,
+        },
+    }
+}
+
+/// A listener for each worker, all on one address. Port 0 becomes the same free port for all.
+fn listen(config: &Config) -> Result<(SocketAddr, Vec<Listener>), StartError> {
+    let failed =
+        |source| StartError::Listen { address: format!("{}:{}", config.host, config.port), source };
+    let asked = (config.host.as_str(), config.port)
+        .to_socket_addrs()
+        .map_err(failed)?
+        .next()
+        .ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
+    let first = runtime::listen(asked).map_err(failed)?;
+    let address = first.local_addr().map_err(failed)?;
+    let mut listeners = vec![first];
+    for _ in 1..config.worker_count {
+        listeners.push(runtime::listen(address).map_err(failed)?);
+    }
+    Ok((address, listeners))
+}
