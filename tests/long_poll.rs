@@ -54,7 +54,7 @@ fn a_waiting_pop_ends_with_204_in_time() {
         assert!(server.pop(queue, "wait=true&timeout=300").is_empty());
         let waited = started.elapsed();
         assert!(waited >= Duration::from_millis(295), "{waited:?}");
-        assert!(waited < Duration::from_millis(2000), "{waited:?}");
+        assert!(waited < Duration::from_secs(2), "{waited:?}");
     }
     let started = Instant::now();
     assert!(server.pop("q", "wait=true&timeout=0").is_empty());
