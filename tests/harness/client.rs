@@ -93,6 +93,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&str>,
     ) -> Answer {
+        let answer = self.try_send(method, path, headers, body);
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// The same for a server that may be killed meanwhile.
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -104,13 +116,9 @@ impl Client {
             }
             None => self.agent.run(request.body(()).expect("the parts are valid")),
         };
-        let mut answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        Answer {
-            status: answer.status().as_u16(),
-            headers: answer.headers().clone(),
-            body: body.unwrap_or_else(|error| panic!("{method} {path}: {error}")),
-        }
+        let mut answer = answer?;
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
+        Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
     }
 
     /// Makes a queue with these options and gives the answer.

@@ -6,6 +6,7 @@
 //! the directory. PostgreSQL refuses to run as root, so the guardian is an unprivileged user then.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +24,19 @@ pub const USER: &str = "queen";
 /// Servers of parallel tests, their cores and the tests' own looks all count against this.
 const CONNECTIONS_MAX: &str = "max_connections=300";
 
+/// Obeys one order a line until its input ends, which is when the tests have ended.
 const GUARDIAN: &str = r#"
-"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c "$3" -c "$4" \
-    -c shared_buffers=64MB -c logging_collector=off >"$2/log" 2>&1 </dev/null &
-postgres=$!
-read -r _
-kill -QUIT "$postgres"
-wait "$postgres"
+stop() { kill -QUIT "$postgres" 2>/dev/null; wait "$postgres"; }
+while read -r order; do
+    case $order in
+    start)
+        "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c "$3" -c "$4" \
+            -c shared_buffers=64MB -c logging_collector=off >>"$2/log" 2>&1 </dev/null &
+        postgres=$! ;;
+    crash) stop ;;
+    esac
+done
+stop
 rm -rf "$2"
 "#;
 
@@ -80,17 +87,36 @@ impl Cluster {
             .spawn()
             .expect("the guardian can be run");
         let pipe = guardian.stdin.take();
-        let cluster = Self { directory, guardian, pipe };
-        cluster.wait_until_ready();
+        let mut cluster = Self { directory, guardian, pipe };
+        cluster.restart();
+        let role = format!("CREATE ROLE {USER} LOGIN");
+        cluster.admin().batch_execute(&role).expect("a new cluster has no such role");
         cluster
     }
 
-    fn wait_until_ready(&self) {
-        let mut admin = eventually("PostgreSQL accepts connections", || {
-            self.config("postgres", "postgres").connect(NoTls).ok()
+    /// Stops PostgreSQL as a crash does: at once, with recovery at the next start.
+    pub fn crash(&mut self) {
+        self.order("crash");
+        eventually("PostgreSQL is gone", || {
+            self.config("postgres", "postgres").connect(NoTls).is_err().then_some(())
         });
-        let role = format!("CREATE ROLE {USER} LOGIN");
-        admin.batch_execute(&role).expect("a new cluster has no such role");
+    }
+
+    /// Starts PostgreSQL and waits until it accepts connections.
+    pub fn restart(&mut self) {
+        self.order("start");
+        self.admin();
+    }
+
+    fn order(&mut self, order: &str) {
+        let pipe = self.pipe.as_mut().expect("the pipe is open until the drop");
+        writeln!(pipe, "{order}").expect("the guardian reads");
+    }
+
+    fn admin(&self) -> Sql {
+        eventually("PostgreSQL accepts connections", || {
+            self.config("postgres", "postgres").connect(NoTls).ok()
+        })
     }
 
     pub fn socket_directory(&self) -> &Path {
@@ -107,10 +133,8 @@ impl Cluster {
     fn create_database(&self) -> String {
         static CREATED: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", CREATED.fetch_add(1, Ordering::Relaxed));
-        let mut admin =
-            self.config("postgres", "postgres").connect(NoTls).expect("the cluster is up");
         let create = format!("CREATE DATABASE {name} OWNER {USER}");
-        admin.batch_execute(&create).expect("the name is new");
+        self.admin().batch_execute(&create).expect("the name is new");
         name
     }
 }
