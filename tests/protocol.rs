@@ -9,7 +9,7 @@ mod harness;
 
 use std::collections::HashMap;
 
-use harness::{Answer, Server, text};
+use harness::{Answer, Server};
 use serde_json::Value;
 
 /// One fenced block: its first line, its headers and its body.
@@ -64,8 +64,30 @@ impl Names {
         })
     }
 
+    /// Gives names to the values that the page asks to name. A separate pass, since a name may be
+    /// used in front of the placeholder that gives it.
+    fn take_names(&mut self, shown: &Value, came: &Value) {
+        match (shown, came) {
+            (Value::Object(shown), came) => {
+                shown.iter().for_each(|(key, shown)| self.take_names(shown, &came[key]));
+            }
+            (Value::Array(shown), Value::Array(came)) => {
+                shown.iter().zip(came).for_each(|(shown, came)| self.take_names(shown, came));
+            }
+            (Value::String(shown), Value::String(came)) => {
+                let Some((_, name)) = placeholder(shown).filter(|(_, name)| !name.is_empty())
+                else {
+                    return;
+                };
+                let before = self.0.insert(name.to_owned(), came.clone());
+                assert!(before.is_none(), "{name} is named twice on the page");
+            }
+            _ => (),
+        }
+    }
+
     /// Compares what came with what the page shows; an error names the place.
-    fn compare(&mut self, shown: &Value, came: &Value, place: &str) -> Result<(), String> {
+    fn compare(&self, shown: &Value, came: &Value, place: &str) -> Result<(), String> {
         match (shown, came) {
             (Value::Object(shown), Value::Object(came)) => {
                 if let Some(extra) = came.keys().find(|key| !shown.contains_key(*key)) {
@@ -91,26 +113,21 @@ impl Names {
         }
     }
 
-    fn compare_string(&mut self, shown: &str, came: &Value, place: &str) -> Result<(), String> {
-        let Some(placeholder) = shown.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'))
-        else {
-            let shown = self.fill_in(shown);
-            return if *came == shown {
-                Ok(())
-            } else {
-                Err(format!("{place}: the page shows {shown:?}, {came} came"))
-            };
-        };
-        let (kind, name) = placeholder.split_once(':').unwrap_or((placeholder, ""));
-        if !is_a(kind, came) {
-            return Err(format!("{place}: {came} is not a {kind}"));
+    fn compare_string(&self, shown: &str, came: &Value, place: &str) -> Result<(), String> {
+        if let Some((kind, _)) = placeholder(shown) {
+            let is = is_a(kind, came).then_some(());
+            return is.ok_or_else(|| format!("{place}: {came} is not a {kind}"));
         }
-        if !name.is_empty() {
-            let before = self.0.insert(name.to_owned(), text(came).to_owned());
-            assert!(before.is_none(), "{place}: {name} is named twice on the page");
-        }
-        Ok(())
+        let shown = self.fill_in(shown);
+        let same = (*came == shown).then_some(());
+        same.ok_or_else(|| format!("{place}: the page shows {shown:?}, {came} came"))
     }
+}
+
+/// The kind and the name in `<kind:name>`; the name is empty in `<kind>`.
+fn placeholder(shown: &str) -> Option<(&str, &str)> {
+    let inner = shown.strip_prefix('<')?.strip_suffix('>')?;
+    Some(inner.split_once(':').unwrap_or((inner, "")))
 }
 
 fn is_a(kind: &str, value: &Value) -> bool {
@@ -157,7 +174,9 @@ fn check(shown: &Block, came: &Answer, names: &mut Names) -> Result<(), String> 
         return if came.body.is_empty() { Ok(()) } else { Err("the page shows no body".into()) };
     }
     let body: Value = serde_json::from_str(&shown.body).map_err(|error| error.to_string())?;
-    names.compare(&body, &came.json(), "the body")
+    let came = came.json();
+    names.take_names(&body, &came);
+    names.compare(&body, &came, "the body")
 }
 
 #[test]
