@@ -356,6 +356,26 @@ fn an_ack_that_is_repeated_under_its_lease_succeeds_without_effect() {
 }
 
 #[test]
+fn an_entry_that_is_repeated_does_not_stand_for_its_neighbour() {
+    let server = Server::start();
+    for queue in ["named", "unnamed"] {
+        let items = (0..3).map(|n| {
+            let mut item = json!({ "queue": queue, "partition": "p", "payload": n });
+            if queue == "named" {
+                item["transactionId"] = json!(format!("t{n}"));
+            }
+            item
+        });
+        server.push(&items.collect());
+        let (messages, _) = pop(&server, queue);
+        let entries = [0, 0, 2].map(|n| (&messages[n], "completed"));
+        server.ack_batch(&entries).iter().for_each(assert_accepted);
+        server.ack(&messages[1], "retry");
+        assert_eq!(pop(&server, queue).1, [1], "{queue}: the one in the middle was not named");
+    }
+}
+
+#[test]
 fn a_request_that_makes_no_sense_is_refused_as_a_whole() {
     let server = Server::start();
     queue_of(&server, "q", 1, 3);

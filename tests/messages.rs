@@ -249,6 +249,56 @@ fn a_consumed_message_still_refuses_its_repeat() {
 }
 
 #[test]
+fn a_message_id_may_be_used_as_a_transaction_id() {
+    let server = Server::start();
+    let first = server.push_one("q", "p", "first");
+    let item = |partition: &str, payload: &str| {
+        json!([{ "queue": "q", "partition": partition, "payload": payload,
+                 "transactionId": first["messageId"] }])
+    };
+    let repeated = server.push(&item("p", "again")).remove(0);
+    assert_eq!(repeated["status"], "duplicate", "it is the transactionId of the first message");
+    assert_eq!(repeated["messageId"], first["messageId"]);
+    for (partition, status) in [("other", "queued"), ("other", "duplicate")] {
+        assert_eq!(server.push(&item(partition, "there"))[0]["status"], status);
+    }
+    let message = server.pop_partition("q", "other", "").remove(0);
+    assert_eq!(
+        (&message["data"], &message["transactionId"]),
+        (&json!("there"), &first["messageId"])
+    );
+    server.complete(&message);
+    assert!(server.pop_partition("q", "other", "").is_empty());
+}
+
+#[test]
+fn the_id_of_a_message_to_come_cannot_be_taken() {
+    let server = Server::start();
+    let pushed = server.push_all("q", "p", [0, 1]);
+    let [first, second] = [0, 1].map(|n| number_of(text(&pushed[n]["messageId"])));
+    let future = uuid_of(first + 4 * (second - first));
+    let taking = json!([{ "queue": "q", "partition": "p", "transactionId": future, "payload": 2 }]);
+    let answer = server.post("/api/v1/push", &json!({ "items": taking }));
+    assert_ne!(answer.status, 500, "{answer:?}");
+    server.push_all("q", "p", 3..8);
+    let messages = server.pop("q", "batch=100");
+    let ids: HashSet<&str> = field(&messages, "transactionId").into_iter().collect();
+    assert_eq!(ids.len(), messages.len(), "a transactionId is unique within its partition");
+    server.complete_all(&messages);
+    assert!(server.pop("q", "").is_empty());
+}
+
+/// A UUID as one number, so that the distance of two ids can be taken.
+fn number_of(id: &str) -> u128 {
+    u128::from_str_radix(&id.replace('-', ""), 16).expect("an id is hexadecimal")
+}
+
+fn uuid_of(number: u128) -> String {
+    let hex = format!("{number:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[test]
 fn one_transaction_id_in_two_partitions_is_two_messages() {
     let server = Server::start();
     let item =
