@@ -5,4 +5,17 @@
 //! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
+pub mod api;
+pub mod config;
+pub mod data_dir;
+pub mod embedded;
+pub mod http;
+pub mod ids;
+pub mod logging;
+pub mod pg;
+pub mod preflight;
+pub mod queue;
+pub mod runtime;
+pub mod server;
+pub mod signals;
 pub mod start;

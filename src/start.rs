@@ -6,7 +6,9 @@ use std::path::PathBuf;
 /// A start-up failure, shown as one line before the process exits with status 1.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {source}; free the port or choose another with --port")]
+    #[error(
+        "cannot listen on {address}: {source}; free it or choose another with --host and --port"
+    )]
     Listen { address: String, source: std::io::Error },
     #[error("io_uring is not available ({source}); {advice}")]
     IoUring { source: std::io::Error, advice: &'static str },
@@ -21,6 +23,13 @@ pub enum StartError {
          DATABASE_URL for a server of your own"
     )]
     PostgresBinaries { searched: String },
+    #[error("cannot use the data directory {path}: {reason}")]
+    DataDir { path: PathBuf, reason: String },
+    #[error(
+        "the data directory {path} is in use by another queen{holder}; stop it or choose another \
+         with --data-dir"
+    )]
+    DataDirInUse { path: PathBuf, holder: String },
     #[error("the embedded PostgreSQL in {data_dir} did not start: {reason}")]
     Embedded { data_dir: PathBuf, reason: String },
     #[error("cannot reach the database {database}: {reason}; check the database settings")]
@@ -32,6 +41,8 @@ pub enum StartError {
     SchemaNewer { schema: String, found: i32, known: i32 },
     #[error("migration {version} failed: {reason}")]
     Migration { version: i32, reason: String },
+    #[error("cannot wait for signals: {reason}; raise the limit of processes and threads")]
+    Signals { reason: String },
     #[error("{setting}: {reason}")]
     Setting { setting: &'static str, reason: String },
     #[error("cannot start core {core}: {reason}")]

@@ -1,0 +1,3 @@
+//! Turns requests into operations and results into answers.
+
+pub mod envelope;

@@ -1,0 +1,157 @@
+//! The options as clap reads them: names, variables, defaults and the ranges of single values.
+//!
+//! What depends on more than one value is checked where `Config` is made. The first line of each
+//! comment is the text of `--help`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{LogFormat, LogLevel};
+
+/// PostgreSQL keeps its timeouts in a signed 32-bit count of milliseconds.
+const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+
+/// A message queue server on PostgreSQL, one core at a time.
+#[derive(Debug, Parser)]
+#[command(name = "queen", version)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: CliCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CliCommand {
+    /// Run the server until SIGTERM or SIGINT
+    Serve(Options),
+    /// Bring the database schema up to date and exit
+    Migrate(DatabaseOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "PORT", default_value_t = 6632)]
+    pub(super) port: u16,
+
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    pub(super) host: String,
+
+    #[command(flatten)]
+    pub(super) database: DatabaseOptions,
+
+    /// Milliseconds a pop waits for messages when it names no timeout
+    #[arg(long, env = "DEFAULT_TIMEOUT", value_name = "MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
+    pub(super) default_timeout: u64,
+
+    /// Messages a pop returns when it names no batch size
+    #[arg(long, env = "DEFAULT_BATCH_SIZE", value_name = "COUNT", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) default_batch_size: u32,
+
+    /// Where a new consumer group starts when its pop does not say: all or new
+    #[arg(long, env = "DEFAULT_SUBSCRIPTION_MODE", value_name = "MODE", default_value = "all")]
+    pub(super) default_subscription_mode: String,
+
+    /// Largest request body in bytes
+    #[arg(long, env = "QUEEN_BODY_BYTES_MAX", value_name = "BYTES",
+        default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub(super) body_bytes_max: u32,
+
+    /// Most items in one push
+    #[arg(long, env = "QUEEN_PUSH_ITEMS_MAX", value_name = "COUNT", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) push_items_max: u32,
+
+    /// Most messages in one pop
+    #[arg(long, env = "QUEEN_POP_BATCH_MAX", value_name = "COUNT", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) pop_batch_max: u32,
+}
+
+/// What `migrate` needs too: where the database is, and how to talk about it.
+#[derive(Debug, Args)]
+pub(super) struct DatabaseOptions {
+    /// Worker cores [default: all cores but one]
+    #[arg(long, env = "NUM_WORKERS", value_name = "COUNT")]
+    pub(super) num_workers: Option<usize>,
+
+    /// PostgreSQL connections of all workers together [default: 2 per worker]
+    #[arg(long, env = "DB_POOL_SIZE", value_name = "COUNT")]
+    pub(super) db_pool_size: Option<usize>,
+
+    /// Host, address or socket directory of your own PostgreSQL, or several separated by commas;
+    /// without it and --database-url the server runs a private PostgreSQL
+    #[arg(long, env = "PG_HOST", value_name = "HOST")]
+    pub(super) pg_host: Option<String>,
+
+    #[arg(long, env = "PG_PORT", value_name = "PORT", default_value = "5432")]
+    pub(super) pg_port: String,
+
+    #[arg(long, env = "PG_USER", value_name = "NAME", default_value = "postgres")]
+    pub(super) pg_user: String,
+
+    #[arg(long, env = "PG_PASSWORD", value_name = "TEXT", hide_env_values = true)]
+    pub(super) pg_password: Option<String>,
+
+    /// Database name
+    #[arg(long, env = "PG_DB", value_name = "NAME", default_value = "postgres")]
+    pub(super) pg_db: String,
+
+    /// Refused when true: connections to PostgreSQL are not encrypted
+    #[arg(long, env = "PG_USE_SSL", value_name = "BOOL", hide = true, default_value = "false")]
+    pub(super) pg_use_ssl: String,
+
+    /// postgres:// URL of your own PostgreSQL; wins over the --pg-* options
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) database_url: Option<String>,
+
+    /// Schema that holds the tables
+    #[arg(long, env = "PG_SCHEMA", value_name = "NAME", default_value = "queen")]
+    pub(super) pg_schema: String,
+
+    /// Milliseconds to wait for a connection to PostgreSQL
+    #[arg(long, env = "DB_CONNECTION_TIMEOUT", value_name = "MS", default_value_t = 2000,
+        value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
+    pub(super) db_connection_timeout: u64,
+
+    /// Milliseconds after which PostgreSQL gives up a statement; 0 is never
+    #[arg(long, env = "DB_STATEMENT_TIMEOUT", value_name = "MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
+    pub(super) db_statement_timeout: u64,
+
+    /// Milliseconds after which PostgreSQL gives up waiting for a lock; 0 is never
+    #[arg(long, env = "DB_LOCK_TIMEOUT", value_name = "MS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
+    pub(super) db_lock_timeout: u64,
+
+    /// Directory of the private PostgreSQL [default: queen below `XDG_DATA_HOME` or
+    /// ~/.local/share; /var/lib/queen for root]
+    #[arg(long, env = "QUEEN_DATA_DIR", value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// Directory with initdb and postgres [default: searched]
+    #[arg(long, env = "QUEEN_PG_BIN_DIR", value_name = "DIR")]
+    pub(super) pg_bin_dir: Option<PathBuf>,
+
+    /// trace, debug, info, warn, error or off
+    #[arg(
+        long,
+        env = "LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info",
+        ignore_case = true
+    )]
+    pub(super) log_level: LogLevel,
+
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        ignore_case = true
+    )]
+    pub(super) log_format: LogFormat,
+}

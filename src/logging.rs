@@ -1,0 +1,123 @@
+//! The log, on standard output; standard error is for the one line that says why there is no
+//! server.
+//!
+//! A core must not wait for a slow terminal or a full pipe, so lines go through a bounded channel
+//! to a thread that writes them. When it cannot keep up, lines are dropped and counted.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+
+use crate::config::{LogFormat, LogLevel};
+use crate::start::StartError;
+
+/// Protects memory when standard output is stuck; a line is a few hundred bytes.
+const LINES_WAITING_MAX: usize = 4096;
+
+/// The log of this process; `flush` at the end writes what is waiting.
+pub struct Logging {
+    lines: SyncSender<Message>,
+    thread: JoinHandle<()>,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    End,
+}
+
+/// Starts the log. Once in a process.
+pub fn start(level: LogLevel, format: LogFormat) -> Result<Logging, StartError> {
+    let (lines, waiting) = sync_channel(LINES_WAITING_MAX);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&dropped);
+    let thread = thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_lines(&waiting, &counted))
+        .map_err(|error| StartError::Setting {
+            setting: "LOG_LEVEL",
+            reason: format!("cannot start the thread that writes the log: {error}"),
+        })?;
+    let queue = Queue { lines: lines.clone(), dropped };
+    let layer = match format {
+        LogFormat::Text => {
+            let color = io::IsTerminal::is_terminal(&io::stdout());
+            tracing_subscriber::fmt::layer().with_ansi(color).with_writer(queue).boxed()
+        }
+        LogFormat::Json => {
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(queue).boxed()
+        }
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter(level))).init();
+    Ok(Logging { lines, thread })
+}
+
+/// The level asked for is about this program; its libraries only speak of trouble.
+fn filter(level: LogLevel) -> Targets {
+    let own = match level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Off => LevelFilter::OFF,
+    };
+    Targets::new().with_default(own.min(LevelFilter::WARN)).with_target("queen", own)
+}
+
+impl Logging {
+    /// Writes what is waiting and ends the log.
+    pub fn flush(self) {
+        // An error means the thread has ended, and then nothing is waiting.
+        if self.lines.send(Message::End).is_ok() {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+fn write_lines(waiting: &Receiver<Message>, dropped: &AtomicU64) {
+    let mut out = io::stdout();
+    while let Ok(Message::Line(line)) = waiting.recv() {
+        // There is nowhere left to report that standard output is gone.
+        let _ = out.write_all(&line);
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ = writeln!(out, "log: {lost} lines dropped, standard output is too slow");
+        }
+    }
+    let _ = out.flush();
+}
+
+#[derive(Clone)]
+struct Queue {
+    lines: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = Queue;
+
+    fn make_writer(&'a self) -> Queue {
+        self.clone()
+    }
+}
+
+/// The formatter hands over each line in one call.
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line.to_vec())) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Acks: the common one for whole batches, and the pieces of the careful one.
+
+use uuid::Uuid;
+
+use super::{Error, Session};
+use crate::ids::{GroupId, Offset, PartitionId, TransactionKey};
+
+/// Messages of one partition that a group has completed.
+#[derive(Debug)]
+pub struct Ack<'a> {
+    pub partition: PartitionId,
+    pub group: GroupId,
+    pub lease: Option<Uuid>,
+    pub messages: Vec<&'a TransactionKey>,
+}
+
+/// What became of an ack by the common statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckedCompleted {
+    /// The cursor has moved; `released` when that was the end of the lease.
+    Done { released: bool },
+    /// Nothing was changed; the careful way decides.
+    NeedsCare,
+}
+
+/// Acks whole runs from the cursor on, many partitions in one statement, and answers each in
+/// order. No two may be of the same partition and group.
+pub async fn ack_completed(
+    session: &Session,
+    acks: &[Ack<'_>],
+) -> Result<Vec<AckedCompleted>, Error> {
+    let partitions: Vec<i64> = acks.iter().map(|ack| ack.partition.0).collect();
+    let groups: Vec<i64> = acks.iter().map(|ack| ack.group.0).collect();
+    let leases: Vec<Option<Uuid>> = acks.iter().map(|ack| ack.lease).collect();
+    let count = acks.iter().map(|ack| ack.messages.len()).sum();
+    let mut places: Vec<i32> = Vec::with_capacity(count);
+    let mut keys: Vec<Option<Uuid>> = Vec::with_capacity(count);
+    let mut offsets: Vec<Option<i64>> = Vec::with_capacity(count);
+    for (ack, place) in acks.iter().zip(1..) {
+        for message in &ack.messages {
+            places.push(place);
+            keys.push(match message {
+                TransactionKey::Chosen(key) => Some(*key),
+                TransactionKey::Derived(_) => None,
+            });
+            offsets.push(match message {
+                TransactionKey::Chosen(_) => None,
+                TransactionKey::Derived(offset) => Some(offset.0),
+            });
+        }
+    }
+    let rows = session
+        .query(
+            &session.statements.ack_completed,
+            &[&partitions, &groups, &leases, &places, &keys, &offsets],
+        )
+        .await?;
+    let mut answers = vec![AckedCompleted::NeedsCare; acks.len()];
+    for row in rows {
+        let place: i32 = row.get(0);
+        if let Some(answer) = usize::try_from(place - 1).ok().and_then(|i| answers.get_mut(i)) {
+            *answer = AckedCompleted::Done { released: row.get(1) };
+        }
+    }
+    Ok(answers)
+}
+
+/// The state of a group in a partition, as its row in `consumers` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerState {
+    /// The first offset that is not finished.
+    pub cursor: i64,
+    pub lease: Option<Uuid>,
+    /// Whether the lease's deadline is ahead.
+    pub live: bool,
+    /// The first offset behind the lease.
+    pub lease_end: i64,
+    pub released_lease: Option<Uuid>,
+    /// Ascending; all behind `cursor`.
+    pub finished: Vec<i64>,
+    /// Failures by offset, ascending.
+    pub failures: Vec<(i64, i32)>,
+    pub expiries: i32,
+    pub retry_limit: i32,
+    pub retry_delay_ms: i64,
+}
+
+/// Locks and reads the state; `None` when the group has no place in the partition.
+pub async fn ack_lock(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+) -> Result<Option<ConsumerState>, Error> {
+    let rows = session.query(&session.statements.ack_lock, &[&partition.0, &group.0]).await?;
+    Ok(rows.first().map(|row| {
+        let offsets: Vec<i64> = row.get::<_, Option<_>>(6).unwrap_or_default();
+        let counts: Vec<i32> = row.get::<_, Option<_>>(7).unwrap_or_default();
+        ConsumerState {
+            cursor: row.get(0),
+            lease: row.get(1),
+            live: row.get(2),
+            lease_end: row.get::<_, Option<_>>(3).unwrap_or_default(),
+            released_lease: row.get(4),
+            finished: row.get::<_, Option<_>>(5).unwrap_or_default(),
+            failures: offsets.into_iter().zip(counts).collect(),
+            expiries: row.get(8),
+            retry_limit: row.get(9),
+            retry_delay_ms: row.get(10),
+        }
+    }))
+}
+
+/// What acks make of a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerUpdate {
+    pub cursor: i64,
+    /// The lease ends.
+    pub release: bool,
+    pub finished: Vec<i64>,
+    pub failures: Vec<(i64, i32)>,
+    pub expiries: i32,
+    /// 0: at once.
+    pub retry_in_ms: i64,
+}
+
+pub async fn ack_store(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+    update: &ConsumerUpdate,
+) -> Result<(), Error> {
+    let some = |list: Vec<i64>| (!list.is_empty()).then_some(list);
+    let offsets = some(update.failures.iter().map(|(offset, _)| *offset).collect());
+    let counts: Option<Vec<i32>> =
+        offsets.is_some().then(|| update.failures.iter().map(|(_, count)| *count).collect());
+    session
+        .execute(
+            &session.statements.ack_store,
+            &[
+                &partition.0,
+                &group.0,
+                &update.cursor,
+                &update.release,
+                &some(update.finished.clone()),
+                &offsets,
+                &counts,
+                &update.expiries,
+                &update.retry_in_ms,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub offset: Offset,
+    pub transaction_id: String,
+    pub error: Option<String>,
+    pub failures: i32,
+}
+
+/// Copies messages into the dead letters. Messages that are no longer stored are passed over.
+pub async fn dead_letter(
+    session: &Session,
+    partition: PartitionId,
+    group_name: &str,
+    letters: &[DeadLetter],
+) -> Result<(), Error> {
+    let offsets: Vec<i64> = letters.iter().map(|letter| letter.offset.0).collect();
+    let ids: Vec<&str> = letters.iter().map(|letter| letter.transaction_id.as_str()).collect();
+    let errors: Vec<Option<&str>> = letters.iter().map(|letter| letter.error.as_deref()).collect();
+    let failures: Vec<i32> = letters.iter().map(|letter| letter.failures).collect();
+    session
+        .execute(
+            &session.statements.dead_letter,
+            &[&partition.0, &group_name, &offsets, &ids, &errors, &failures],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Gives back a lease whose answer never reached its consumer. Answers whether it was still live.
+pub async fn release_lease(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+    lease: Uuid,
+) -> Result<bool, Error> {
+    let rows = session
+        .execute(&session.statements.release_lease, &[&partition.0, &group.0, &lease])
+        .await?;
+    Ok(rows > 0)
+}
+
+/// The line of one message; `None` when it is not stored any more.
+pub async fn message_line(
+    session: &Session,
+    partition: PartitionId,
+    offset: Offset,
+) -> Result<Option<String>, Error> {
+    let rows =
+        session.query(&session.statements.message_line, &[&partition.0, &offset.0]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}

@@ -1,0 +1,236 @@
+//! Queues, partitions and groups by name: look up, create, configure, delete.
+
+use tokio_postgres::Row;
+
+use super::{Error, Session, Timestamp};
+use crate::ids::{GroupId, PartitionId, QueueId};
+
+/// The options of a queue; the names on the wire are in `protocol.md`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueOptions {
+    pub lease_seconds: i32,
+    /// 0: no bound.
+    pub size_max: i64,
+    pub ttl_seconds: i32,
+    pub retry_limit: i32,
+    pub retry_delay_ms: i64,
+    pub dead_letter_queue: bool,
+    pub dead_letter_after_max_retries: bool,
+    pub priority: i32,
+    pub delayed_processing_seconds: i32,
+    pub window_buffer_seconds: i32,
+    pub retention_seconds: i32,
+    pub completed_retention_seconds: i32,
+    pub retention_enabled: bool,
+    pub encryption_enabled: bool,
+    /// 0: no bound.
+    pub wait_seconds_max: i32,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueueRow {
+    pub id: QueueId,
+    pub options: QueueOptions,
+}
+
+pub async fn queue_by_name(session: &Session, name: &str) -> Result<Option<QueueRow>, Error> {
+    let rows = session.query(&session.statements.queue_by_name, &[&name]).await?;
+    Ok(rows.first().map(read_queue))
+}
+
+fn read_queue(row: &Row) -> QueueRow {
+    QueueRow {
+        id: QueueId(row.get("id")),
+        options: QueueOptions {
+            lease_seconds: row.get("lease_seconds"),
+            size_max: row.get("size_max"),
+            ttl_seconds: row.get("ttl_seconds"),
+            retry_limit: row.get("retry_limit"),
+            retry_delay_ms: row.get("retry_delay_ms"),
+            dead_letter_queue: row.get("dead_letter_queue"),
+            dead_letter_after_max_retries: row.get("dead_letter_after_max_retries"),
+            priority: row.get("priority"),
+            delayed_processing_seconds: row.get("delayed_processing_seconds"),
+            window_buffer_seconds: row.get("window_buffer_seconds"),
+            retention_seconds: row.get("retention_seconds"),
+            completed_retention_seconds: row.get("completed_retention_seconds"),
+            retention_enabled: row.get("retention_enabled"),
+            encryption_enabled: row.get("encryption_enabled"),
+            wait_seconds_max: row.get("wait_seconds_max"),
+        },
+    }
+}
+
+/// The queue of that name, created with the default options unless it exists. The namespace and
+/// task of a created queue are the first two parts of its name between dots.
+pub async fn ensure_queue(session: &Session, name: &str) -> Result<QueueRow, Error> {
+    if let Some(queue) = queue_by_name(session, name).await? {
+        return Ok(queue);
+    }
+    let mut parts = name.split('.');
+    let namespace = parts.next().unwrap_or_default();
+    let task = parts.next().unwrap_or_default();
+    session.execute(&session.statements.queue_create, &[&name, &namespace, &task]).await?;
+    queue_by_name(session, name).await?.ok_or_else(deleted_meanwhile)
+}
+
+/// Creates the queue or replaces its whole configuration.
+pub async fn configure_queue(
+    session: &Session,
+    name: &str,
+    namespace: &str,
+    task: &str,
+    options: &QueueOptions,
+) -> Result<QueueId, Error> {
+    let rows = session
+        .query(
+            &session.statements.queue_configure,
+            &[
+                &name,
+                &namespace,
+                &task,
+                &options.lease_seconds,
+                &options.size_max,
+                &options.ttl_seconds,
+                &options.retry_limit,
+                &options.retry_delay_ms,
+                &options.dead_letter_queue,
+                &options.dead_letter_after_max_retries,
+                &options.priority,
+                &options.delayed_processing_seconds,
+                &options.window_buffer_seconds,
+                &options.retention_seconds,
+                &options.completed_retention_seconds,
+                &options.retention_enabled,
+                &options.encryption_enabled,
+                &options.wait_seconds_max,
+            ],
+        )
+        .await?;
+    rows.first().map(|row| QueueId(row.get(0))).ok_or_else(deleted_meanwhile)
+}
+
+/// Deletes the queue and everything in it. Answers whether it existed.
+pub async fn delete_queue(session: &Session, name: &str) -> Result<bool, Error> {
+    session
+        .transaction(async |session| {
+            let statements = &session.statements;
+            let rows = session.query(&statements.queue_lock_for_delete, &[&name]).await?;
+            let Some(row) = rows.first() else { return Ok(false) };
+            let queue: i64 = row.get(0);
+            let rows = session.query(&statements.queue_delete_partitions, &[&queue]).await?;
+            let partitions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+            session.execute(&statements.queue_delete_segments, &[&partitions]).await?;
+            session.execute(&statements.queue_delete_keys, &[&partitions]).await?;
+            session.execute(&statements.queue_delete, &[&queue]).await?;
+            Ok(true)
+        })
+        .await
+}
+
+/// The partitions of those names that exist, or all of them, created where `create` says so.
+/// Fewer come back when the queue was deleted meanwhile.
+pub async fn ensure_partitions(
+    session: &Session,
+    queue: QueueId,
+    names: &[&str],
+    create: bool,
+) -> Result<Vec<(PartitionId, String)>, Error> {
+    let find = async || -> Result<Vec<(PartitionId, String)>, Error> {
+        let rows =
+            session.query(&session.statements.partitions_by_name, &[&queue.0, &names]).await?;
+        Ok(rows.iter().map(|row| (PartitionId(row.get(0)), row.get(1))).collect())
+    };
+    let found = find().await?;
+    if !create || found.len() == names.len() {
+        return Ok(found);
+    }
+    session.execute(&session.statements.partitions_create, &[&queue.0, &names]).await?;
+    find().await
+}
+
+/// The names that a partition id stands for.
+#[derive(Debug, Clone)]
+pub struct PartitionNames {
+    pub partition: String,
+    pub queue: String,
+}
+
+pub async fn partition_names(
+    session: &Session,
+    partition: PartitionId,
+) -> Result<Option<PartitionNames>, Error> {
+    let rows = session.query(&session.statements.partition_by_id, &[&partition.0]).await?;
+    Ok(rows.first().map(|row| PartitionNames { partition: row.get(0), queue: row.get(1) }))
+}
+
+/// Where a group starts that is registered now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupStart {
+    All,
+    /// At the arrival of its first pop, which is `ms_ago`.
+    New { ms_ago: i64 },
+    From(Timestamp),
+}
+
+/// The group of that name, registered with `start` unless it exists; without a start it is only
+/// looked up.
+pub async fn ensure_group(
+    session: &Session,
+    queue: QueueId,
+    name: &str,
+    start: Option<GroupStart>,
+) -> Result<Option<GroupId>, Error> {
+    let find = async || -> Result<Option<GroupId>, Error> {
+        let rows = session.query(&session.statements.group_by_name, &[&queue.0, &name]).await?;
+        Ok(rows.first().map(|row| GroupId(row.get(0))))
+    };
+    let found = find().await?;
+    let (None, Some(start)) = (found, start) else { return Ok(found) };
+    let (mode, ms_ago, from) = match start {
+        GroupStart::All => ("all", 0, None),
+        GroupStart::New { ms_ago } => ("new", ms_ago, None),
+        GroupStart::From(time) => ("from", 0, Some(time)),
+    };
+    session
+        .execute(&session.statements.group_create, &[&queue.0, &name, &mode, &ms_ago, &from])
+        .await?;
+    find().await
+}
+
+/// A partition in which a group may find something to read.
+#[derive(Debug, Clone)]
+pub struct PendingPartition {
+    pub partition: PartitionId,
+    pub name: String,
+    /// 0: at once.
+    pub hidden_ms: i64,
+}
+
+/// At most `partitions_max` partitions, longest waiting first.
+pub async fn pending_partitions(
+    session: &Session,
+    queue: QueueId,
+    group: Option<GroupId>,
+    partitions_max: i64,
+) -> Result<Vec<PendingPartition>, Error> {
+    let group = group.map(|group| group.0);
+    let rows = session
+        .query(&session.statements.pending_partitions, &[&queue.0, &group, &partitions_max])
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| PendingPartition {
+            partition: PartitionId(row.get(0)),
+            name: row.get(1),
+            hidden_ms: row.get::<_, Option<i64>>(2).unwrap_or(0),
+        })
+        .collect())
+}
+
+fn deleted_meanwhile() -> Error {
+    Error::Refused {
+        code: "23503".to_owned(),
+        message: "the queue was deleted meanwhile".to_owned(),
+    }
+}

@@ -1,0 +1,32 @@
+//! The one room with SQL: connections, the migrator, and one function for each statement.
+//!
+//! A function here takes a session and plain values and returns plain values; it decides nothing
+//! about queues. SQL text lives in `sql/`, one file for each statement. Every statement has a time
+//! limit. After a lost reply the outcome is [`Error::OutcomeUnknown`], never success or failure.
+
+mod ack;
+mod catalog;
+mod claim;
+mod connect;
+mod error;
+mod flush;
+mod migrate;
+mod session;
+mod types;
+
+pub use ack::{
+    Ack, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, ack_completed,
+    ack_lock, ack_store, dead_letter, message_line, release_lease,
+};
+pub use catalog::{
+    GroupStart, PartitionNames, PendingPartition, QueueOptions, QueueRow, configure_queue,
+    delete_queue, ensure_group, ensure_partitions, ensure_queue, partition_names,
+    pending_partitions, queue_by_name,
+};
+pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
+pub use connect::ConnectSettings;
+pub use error::{Error, Verdict};
+pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
+pub use migrate::{MigrateError, Versions, migrate};
+pub use session::Session;
+pub use types::Timestamp;

@@ -1,0 +1,172 @@
+//! A connection that is ready to work: settings made, writable, every statement prepared.
+//!
+//! A session does one thing at a time; whoever holds it has it alone. After a lost reply or a
+//! statement that did not come back in time it is broken and is dropped, not waited for.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::{ConnectSettings, Error};
+use crate::runtime;
+
+/// How much longer than the server's own limit a reply may take before the connection is given up.
+const REPLY_GRACE: Duration = Duration::from_secs(1);
+
+macro_rules! statements {
+    ($($name:ident),* $(,)?) => {
+        /// Every prepared statement; the text of each is in the file of its name.
+        pub(super) struct Statements { $(pub(super) $name: Statement),* }
+
+        impl Statements {
+            async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+                // Sent together: one round trip for all of them.
+                $(let $name = client.prepare(include_str!(concat!("sql/", stringify!($name), ".sql")));)*
+                let ($($name),*) = futures_util::try_join!($($name),*)?;
+                Ok(Self { $($name),* })
+            }
+        }
+    };
+}
+
+statements!(
+    flush,
+    lock_partitions,
+    find_keys,
+    claim,
+    place_group,
+    ack_completed,
+    ack_lock,
+    ack_store,
+    dead_letter,
+    release_lease,
+    message_line,
+    pending_partitions,
+    queue_by_name,
+    queue_create,
+    queue_configure,
+    partitions_by_name,
+    partitions_create,
+    partition_by_id,
+    group_by_name,
+    group_create,
+    queue_lock_for_delete,
+    queue_delete_partitions,
+    queue_delete_segments,
+    queue_delete_keys,
+    queue_delete,
+);
+
+pub struct Session {
+    client: Client,
+    pub(super) statements: Statements,
+    reply_limit: Duration,
+    broken: Cell<bool>,
+}
+
+impl Session {
+    pub async fn connect(settings: &ConnectSettings) -> Result<Self, Error> {
+        let client = settings.connect().await?;
+        runtime::timeout(settings.connect_limit, Self::prepare(client, settings))
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())))
+    }
+
+    async fn prepare(client: Client, settings: &ConnectSettings) -> Result<Self, Error> {
+        client.batch_execute(&session_settings(settings)).await?;
+        let read_only: bool = client
+            .query_one("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool", &[])
+            .await?
+            .get(0);
+        if read_only {
+            return Err(Error::Unavailable("the server is read-only".to_owned()));
+        }
+        let statements = Statements::prepare(&client).await?;
+        Ok(Self {
+            client,
+            statements,
+            reply_limit: settings.statement_limit + REPLY_GRACE,
+            broken: Cell::new(false),
+        })
+    }
+
+    /// Whether the connection is of no more use.
+    pub fn is_broken(&self) -> bool {
+        self.broken.get() || self.client.is_closed()
+    }
+
+    pub(super) async fn query(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.limited(self.client.query(statement, parameters)).await
+    }
+
+    pub(super) async fn execute(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        self.limited(self.client.execute(statement, parameters)).await
+    }
+
+    /// Runs `work` in one transaction: committed when it returns `Ok`, rolled back otherwise.
+    pub async fn transaction<T>(
+        &self,
+        work: impl AsyncFnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.limited(self.client.batch_execute("BEGIN")).await?;
+        match work(self).await {
+            Ok(value) => {
+                self.limited(self.client.batch_execute("COMMIT")).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                if !self.is_broken() && self.limited(self.client.batch_execute("ROLLBACK")).await.is_err() {
+                    self.broken.set(true);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Proves that the server answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.limited(self.client.batch_execute("")).await
+    }
+
+    async fn limited<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let Ok(answer) = runtime::timeout(self.reply_limit, call).await else {
+            self.broken.set(true);
+            return Err(Error::OutcomeUnknown("no reply in time".to_owned()));
+        };
+        answer.map_err(|error| {
+            let error = Error::from(error);
+            if error.verdict() == super::Verdict::Reconnect {
+                self.broken.set(true);
+            }
+            error
+        })
+    }
+}
+
+/// Plans are made once and kept: the statements have the same best plan whatever their
+/// parameters, always by index. Sequential scans are off because a plan that was made while a
+/// table was small would stay in use when it is large.
+fn session_settings(settings: &ConnectSettings) -> String {
+    format!(
+        "SET search_path TO \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
+         SET timezone = 'UTC'; SET plan_cache_mode = force_generic_plan; SET jit = off; \
+         SET enable_seqscan = off; SET synchronous_commit = on; SET client_min_messages = error; \
+         SET application_name = 'queen'",
+        settings.schema,
+        settings.statement_limit.as_millis(),
+        settings.lock_limit.as_millis(),
+    )
+}

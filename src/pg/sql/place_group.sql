@@ -1,0 +1,14 @@
+-- Gives a group its place in partitions that it meets for the first time: where the group starts.
+INSERT INTO consumers (partition_id, group_id, cursor)
+SELECT p.id, g.id,
+       CASE WHEN g.start_from IS NULL THEN p.first_offset
+            -- created_at never decreases within a partition, so reading back from the end stops
+            -- at the first segment that is older.
+            ELSE coalesce((SELECT s.last_offset + 1 FROM segments s
+                           WHERE s.partition_id = p.id AND s.created_at < g.start_from
+                           ORDER BY s.last_offset DESC LIMIT 1), p.first_offset) END
+FROM unnest($1::bigint[], $2::bigint[]) AS r (partition_id, group_id)
+JOIN partitions p ON p.id = r.partition_id
+JOIN groups g ON g.id = r.group_id AND g.queue_id = p.queue_id
+ORDER BY p.id, g.id
+ON CONFLICT DO NOTHING

@@ -1,0 +1,1 @@
+DELETE FROM message_keys WHERE partition_id = ANY ($1::bigint[])

@@ -1,0 +1,1 @@
+DELETE FROM segments WHERE partition_id = ANY ($1::bigint[])

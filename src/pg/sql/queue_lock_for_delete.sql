@@ -1,0 +1,1 @@
+SELECT id FROM queues WHERE name = $1 FOR UPDATE

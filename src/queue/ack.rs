@@ -1,0 +1,351 @@
+//! Acks of a core, collected and run together.
+//!
+//! What completes a run from the cursor on goes through one statement for many partitions. What
+//! does not (failures, gaps, repeats, refusals) is judged by `settle` under the row's lock, one
+//! transaction for each partition. Acks of one (partition, group) under one lease merge.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use hashbrown::{HashMap, HashSet};
+use uuid::Uuid;
+
+use super::settle::{AckStatus, Entry, Refusal, Settled, settle};
+use super::{Engine, Error, lanes};
+use crate::ids::{GroupId, Offset, PartitionId, TransactionKey};
+use crate::pg::{self, AckedCompleted, DeadLetter, Session};
+
+/// Messages in one statement, unless one request has more.
+const ACK_MESSAGES_MAX: usize = 10_000;
+/// Acks that wait on one core. Each is a request that waits for its answer.
+const PENDING_MAX: usize = 20_000;
+/// After a deadlock or a lock timeout nothing was changed and the acks are run again.
+const ACK_ATTEMPTS: usize = 3;
+/// The text of a dead letter whose consumer gave none.
+const RETRIES_EXHAUSTED: &str = "Retries exhausted";
+
+#[derive(Debug, Clone)]
+pub struct AckEntry {
+    pub transaction_id: String,
+    pub key: TransactionKey,
+    pub status: AckStatus,
+    pub error: Option<String>,
+}
+
+/// The entries of one request for one partition under one lease.
+#[derive(Debug, Clone)]
+pub struct AckRequest {
+    pub partition: PartitionId,
+    pub group: GroupId,
+    pub group_name: Rc<str>,
+    pub lease: Option<Uuid>,
+    pub entries: Vec<AckEntry>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Acked {
+    pub entries: Vec<Settled>,
+    /// The lease ended with this.
+    pub released: bool,
+    /// Messages of the lease are to be delivered again.
+    pub pending: bool,
+}
+
+struct Pending {
+    request: AckRequest,
+    reply: oneshot::Sender<Result<Acked, pg::Error>>,
+}
+
+#[derive(Default)]
+pub(super) struct AckQueue {
+    pending: VecDeque<Pending>,
+    in_flight: HashSet<(PartitionId, GroupId)>,
+}
+
+/// Acks of one (partition, group) under one lease, from one or more requests.
+pub(super) struct Merged {
+    pending: Vec<Pending>,
+}
+
+pub(super) struct Batch {
+    merged: Vec<Merged>,
+}
+
+impl Merged {
+    fn request(&self) -> &AckRequest {
+        &self.pending[0].request
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &AckEntry> {
+        self.pending.iter().flat_map(|pending| &pending.request.entries)
+    }
+
+    fn place(&self) -> (PartitionId, GroupId) {
+        (self.request().partition, self.request().group)
+    }
+
+    /// Every request gets its own part of the answer.
+    fn reply(self, answer: Result<Acked, pg::Error>) {
+        let mut entries = answer.as_ref().map_or(&[][..], |acked| &acked.entries);
+        for pending in self.pending {
+            let own = answer.as_ref().map_err(Clone::clone).map(|acked| {
+                let (own, rest) = entries.split_at(pending.request.entries.len());
+                entries = rest;
+                Acked { entries: own.to_vec(), ..*acked }
+            });
+            // The consumer may have gone; what it said counts.
+            let _ = pending.reply.send(own);
+        }
+    }
+}
+
+impl Engine {
+    pub async fn ack(&self, request: AckRequest) -> Result<Acked, Error> {
+        self.lanes.check()?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut acks = self.acks.borrow_mut();
+            if acks.pending.len() >= PENDING_MAX {
+                return Err(Error::Overloaded);
+            }
+            acks.pending.push_back(Pending { request, reply });
+        }
+        self.lanes.wake();
+        Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
+    }
+
+    pub(super) async fn run_acks(&self, session: &Session, batch: Batch) {
+        let places: Vec<_> = batch.merged.iter().map(Merged::place).collect();
+        let completed = run_completed(session, &batch.merged).await;
+        match completed {
+            Err(error) => batch.merged.into_iter().for_each(|merged| merged.reply(Err(error.clone()))),
+            Ok(completed) => {
+                for (merged, completed) in batch.merged.into_iter().zip(completed) {
+                    let answer = match completed {
+                        AckedCompleted::Done { released } => Ok(all_completed(&merged, released)),
+                        AckedCompleted::NeedsCare => run_carefully(session, &merged).await,
+                    };
+                    merged.reply(answer);
+                }
+            }
+        }
+        let mut acks = self.acks.borrow_mut();
+        for place in places {
+            acks.in_flight.remove(&place);
+        }
+        if !acks.pending.is_empty() {
+            self.lanes.wake();
+        }
+    }
+
+    /// A message that its consumers did not survive, delivered alone up to its limit, goes to the
+    /// dead letters. The lease that expired over it is long over, so there is no lease to check.
+    pub(super) async fn bury(
+        &self,
+        partition: PartitionId,
+        group: GroupId,
+        group_name: Rc<str>,
+        offset: Offset,
+    ) -> Result<(), pg::Error> {
+        self.run(async move |session| {
+            session
+                .transaction(async |session| {
+                    let Some(mut state) = pg::ack_lock(session, partition, group).await? else {
+                        return Ok(());
+                    };
+                    if state.cursor != offset.0 || state.live {
+                        return Ok(());
+                    }
+                    let failures = state.failures.iter().find(|(at, _)| *at == offset.0);
+                    let failures = failures.map_or(0, |(_, count)| *count) + state.expiries + 1;
+                    state.live = true;
+                    state.lease_end = state.lease_end.max(offset.0 + 1);
+                    let entry = Entry { offset: Some(offset.0), status: AckStatus::Dlq, lease: None };
+                    let Some(mut update) = settle(&state, &[entry]).update else { return Ok(()) };
+                    update.release = true;
+                    let line = pg::message_line(session, partition, offset).await?;
+                    let transaction_id = line
+                        .and_then(|line| super::line::transaction_id(line.as_bytes()))
+                        .unwrap_or_else(|| crate::ids::message_id(partition, offset).to_string());
+                    let letter = DeadLetter {
+                        offset,
+                        transaction_id,
+                        error: Some("Lease expired".to_owned()),
+                        failures,
+                    };
+                    pg::dead_letter(session, partition, &group_name, &[letter]).await?;
+                    pg::ack_store(session, partition, group, &update).await
+                })
+                .await
+        })
+        .await
+    }
+}
+
+fn all_completed(merged: &Merged, released: bool) -> Acked {
+    let done = Settled { refusal: None, dead: false };
+    Acked { entries: vec![done; merged.entries().count()], released, pending: false }
+}
+
+/// The common way for whatever only says `completed`.
+async fn run_completed(
+    session: &Session,
+    all: &[Merged],
+) -> Result<Vec<AckedCompleted>, pg::Error> {
+    let mut answers = vec![AckedCompleted::NeedsCare; all.len()];
+    let simple: Vec<usize> = (0..all.len())
+        .filter(|i| all[*i].entries().all(|entry| entry.status == AckStatus::Completed))
+        .collect();
+    if simple.is_empty() {
+        return Ok(answers);
+    }
+    let acks: Vec<pg::Ack<'_>> = simple
+        .iter()
+        .map(|i| {
+            let AckRequest { partition, group, lease, .. } = *all[*i].request();
+            let messages = all[*i].entries().map(|entry| &entry.key).collect();
+            pg::Ack { partition, group, lease, messages }
+        })
+        .collect();
+    for (i, answer) in simple.into_iter().zip(pg::ack_completed(session, &acks).await?) {
+        answers[i] = answer;
+    }
+    Ok(answers)
+}
+
+async fn run_carefully(session: &Session, merged: &Merged) -> Result<Acked, pg::Error> {
+    let mut attempts = 1;
+    loop {
+        match settle_stored(session, merged).await {
+            Err(error) if error.verdict() == pg::Verdict::Retry && attempts < ACK_ATTEMPTS => {
+                attempts += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Locks the group's state, judges the entries against it, and stores what they make of it.
+async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::Error> {
+    let AckRequest { partition, group, lease, .. } = *merged.request();
+    session
+        .transaction(async |session| {
+            let state = pg::ack_lock(session, partition, group).await?;
+            let offsets = look_up(session, merged).await?;
+            let entries: Vec<Entry> = merged
+                .entries()
+                .zip(&offsets)
+                .map(|(entry, offset)| Entry { offset: *offset, status: entry.status, lease })
+                .collect();
+            let Some(state) = state else {
+                return Ok(refused(&entries));
+            };
+            let settlement = settle(&state, &entries);
+            let Some(update) = settlement.update else {
+                let entries = settlement.entries;
+                return Ok(Acked { entries, released: false, pending: false });
+            };
+            let letters: Vec<DeadLetter> = settlement
+                .dead
+                .iter()
+                .filter_map(|(offset, failures)| {
+                    let at = entries.iter().rposition(|entry| entry.offset == Some(*offset))?;
+                    let entry = merged.entries().nth(at)?;
+                    let error = entry.error.clone().unwrap_or_else(|| RETRIES_EXHAUSTED.to_owned());
+                    Some(DeadLetter {
+                        offset: Offset(*offset),
+                        transaction_id: entry.transaction_id.clone(),
+                        error: Some(error),
+                        failures: *failures,
+                    })
+                })
+                .collect();
+            if !letters.is_empty() {
+                let group_name = &merged.request().group_name;
+                pg::dead_letter(session, partition, group_name, &letters).await?;
+            }
+            pg::ack_store(session, partition, group, &update).await?;
+            let pending = update.cursor < state.lease_end;
+            Ok(Acked { entries: settlement.entries, released: update.release, pending })
+        })
+        .await
+}
+
+/// The group never popped this partition: it holds no lease there.
+fn refused(entries: &[Entry]) -> Acked {
+    let refuse = |entry: &Entry| Settled {
+        refusal: Some(match entry.offset {
+            Some(_) => Refusal::InvalidOrExpiredLease,
+            None => Refusal::MessageNotFound,
+        }),
+        dead: false,
+    };
+    Acked { entries: entries.iter().map(refuse).collect(), released: false, pending: false }
+}
+
+/// The offsets of the entries' messages, where there are such messages.
+async fn look_up(session: &Session, merged: &Merged) -> Result<Vec<Option<i64>>, pg::Error> {
+    let partition = merged.request().partition;
+    let keys: Vec<Uuid> = merged
+        .entries()
+        .filter_map(|entry| match entry.key {
+            TransactionKey::Chosen(key) => Some(key),
+            TransactionKey::Derived(_) => None,
+        })
+        .collect();
+    let found: HashMap<Uuid, i64> = if keys.is_empty() {
+        HashMap::new()
+    } else {
+        let partitions = vec![partition.0; keys.len()];
+        let found = pg::find_keys(session, &keys, &partitions).await?;
+        found.into_iter().map(|(_, key, offset)| (key, offset.0)).collect()
+    };
+    Ok(merged
+        .entries()
+        .map(|entry| match entry.key {
+            TransactionKey::Chosen(key) => found.get(&key).copied(),
+            TransactionKey::Derived(offset) => Some(offset.0),
+        })
+        .collect())
+}
+
+impl AckQueue {
+    pub fn refuse(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The next batch: requests in order of arrival, less those whose group is being acked in
+    /// their partition.
+    pub fn take(&mut self) -> Option<Batch> {
+        let mut merged: Vec<Merged> = Vec::new();
+        let mut index: HashMap<(PartitionId, GroupId), usize> = HashMap::new();
+        let mut left = VecDeque::new();
+        let mut messages = 0;
+        while let Some(pending) = self.pending.pop_front() {
+            let place = (pending.request.partition, pending.request.group);
+            if self.in_flight.contains(&place) {
+                left.push_back(pending);
+                continue;
+            }
+            messages += pending.request.entries.len();
+            match index.get(&place) {
+                None => {
+                    index.insert(place, merged.len());
+                    merged.push(Merged { pending: vec![pending] });
+                }
+                Some(at) if merged[*at].request().lease == pending.request.lease => {
+                    merged[*at].pending.push(pending);
+                }
+                Some(_) => left.push_back(pending),
+            }
+            if messages >= ACK_MESSAGES_MAX {
+                break;
+            }
+        }
+        left.append(&mut self.pending);
+        self.pending = left;
+        self.in_flight.extend(index.into_keys());
+        (!merged.is_empty()).then_some(Batch { merged })
+    }
+}

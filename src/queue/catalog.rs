@@ -1,0 +1,323 @@
+//! Names to numbers, as this core has seen them: queues with their options, partitions, groups.
+//!
+//! A cache, and the database decides: what was deleted is found out by the statement that uses it,
+//! and a change by another core or server drops the queue from here. However many requests miss
+//! the same queue at once, one of them asks the database.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+use hashbrown::HashMap;
+
+use super::line::json_string;
+use super::{Engine, Error};
+use crate::ids::{GroupId, PartitionId, QueueId};
+use crate::pg::{self, GroupStart, QueueOptions, QueueRow};
+
+/// Remembered partitions of all queues, and groups of one queue. Past it they are looked up again.
+const PARTITIONS_MAX: usize = 1_000_000;
+const GROUPS_MAX: usize = 100_000;
+/// A queue that is deleted and created again and again while it is pushed to.
+const RESOLVE_ATTEMPTS: usize = 5;
+
+#[derive(Debug)]
+pub struct Queue {
+    pub id: QueueId,
+    pub name: Arc<str>,
+    /// The name as a JSON string.
+    pub name_json: Vec<u8>,
+    pub options: QueueOptions,
+    partitions: RefCell<HashMap<Arc<str>, PartitionId>>,
+    groups: RefCell<HashMap<Arc<str>, GroupId>>,
+}
+
+impl Queue {
+    fn new(name: &str, row: QueueRow) -> Self {
+        let mut name_json = Vec::new();
+        json_string(&mut name_json, name);
+        Self {
+            id: row.id,
+            name: Arc::from(name),
+            name_json,
+            options: row.options,
+            partitions: RefCell::default(),
+            groups: RefCell::default(),
+        }
+    }
+
+    /// The partition of that name, if this core has seen it.
+    pub fn partition(&self, name: &str) -> Option<(Arc<str>, PartitionId)> {
+        let partitions = self.partitions.borrow();
+        partitions.get_key_value(name).map(|(name, id)| (Arc::clone(name), *id))
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Catalog {
+    queues: RefCell<HashMap<Arc<str>, Rc<Queue>>>,
+    partitions: RefCell<HashMap<PartitionId, (Rc<Queue>, Arc<str>)>>,
+    /// Queues that are being looked up, with who waits for it.
+    loading: RefCell<HashMap<Arc<str>, Vec<oneshot::Sender<()>>>>,
+}
+
+impl Catalog {
+    pub fn queue(&self, name: &str) -> Option<Rc<Queue>> {
+        self.queues.borrow().get(name).cloned()
+    }
+
+    /// Drops what is known about a queue.
+    pub fn forget(&self, name: &str) {
+        if let Some(queue) = self.queues.borrow_mut().remove(name) {
+            let mut partitions = self.partitions.borrow_mut();
+            for id in queue.partitions.borrow().values() {
+                partitions.remove(id);
+            }
+        }
+    }
+
+    fn remember(&self, queue: &Rc<Queue>) {
+        self.queues.borrow_mut().insert(Arc::clone(&queue.name), Rc::clone(queue));
+    }
+
+    fn remember_partitions(&self, queue: &Rc<Queue>, found: Vec<(PartitionId, String)>) {
+        let mut partitions = self.partitions.borrow_mut();
+        if partitions.len() + found.len() > PARTITIONS_MAX {
+            partitions.clear();
+            for known in self.queues.borrow().values() {
+                known.partitions.borrow_mut().clear();
+            }
+        }
+        for (id, name) in found {
+            let name: Arc<str> = Arc::from(name);
+            partitions.insert(id, (Rc::clone(queue), Arc::clone(&name)));
+            queue.partitions.borrow_mut().insert(name, id);
+        }
+    }
+}
+
+impl Engine {
+    /// What this core knows about a queue, without asking.
+    pub fn known_queue(&self, name: &str) -> Option<Rc<Queue>> {
+        self.catalog.queue(name)
+    }
+
+    /// The queue of that name, if it exists.
+    pub async fn find_queue(&self, name: &str) -> Result<Option<Rc<Queue>>, Error> {
+        self.load_queue(name, &[], false).await
+    }
+
+    /// The queue of that name with partitions of those names, all created where they do not exist.
+    pub async fn ensure_partitions(
+        &self,
+        name: &str,
+        partitions: &[&str],
+    ) -> Result<Rc<Queue>, Error> {
+        for _ in 0..RESOLVE_ATTEMPTS {
+            let queue = match self.load_queue(name, partitions, true).await {
+                Err(Error::Database(error)) if error.is_foreign_key_violation() => {
+                    self.catalog.forget(name);
+                    continue;
+                }
+                found => found?,
+            };
+            match queue {
+                Some(queue) if has_all(&queue, partitions) => return Ok(queue),
+                _ => self.catalog.forget(name),
+            }
+        }
+        Err(Error::Overloaded)
+    }
+
+    /// The partition of that name, if queue and partition exist.
+    pub(super) async fn find_partition(
+        &self,
+        queue: &Queue,
+        partition: &str,
+    ) -> Result<Option<(Arc<str>, PartitionId)>, Error> {
+        if let Some(found) = queue.partition(partition) {
+            return Ok(Some(found));
+        }
+        let found = self.load_queue(&queue.name, &[partition], false).await?;
+        Ok(found.and_then(|queue| queue.partition(partition)))
+    }
+
+    async fn load_queue(
+        &self,
+        name: &str,
+        partitions: &[&str],
+        create: bool,
+    ) -> Result<Option<Rc<Queue>>, Error> {
+        loop {
+            if let Some(queue) = self.catalog.queue(name)
+                && has_all(&queue, partitions)
+            {
+                return Ok(Some(queue));
+            }
+            let Some(loaded) = self.join_loading(name) else { break };
+            // Closed when the other request is done, also when it failed.
+            let _ = loaded.await;
+            if !create && self.catalog.queue(name).is_none() {
+                return Ok(None);
+            }
+        }
+        let _done = Loading { catalog: &self.catalog, name };
+        let known = self.catalog.queue(name);
+        let (name, wanted) = (name.to_owned(), partitions.iter().map(|name| (*name).to_owned()));
+        let wanted: Vec<String> = wanted.collect();
+        let row = {
+            let (name, known) = (name.clone(), known.as_ref().map(|queue| queue.id));
+            self.run(async move |session| load(session, &name, known, &wanted, create).await).await?
+        };
+        let Some((row, found)) = row else { return Ok(None) };
+        let queue = match (known, row) {
+            (Some(queue), None) => queue,
+            (_, Some(row)) => {
+                let queue = Rc::new(Queue::new(&name, row));
+                self.catalog.remember(&queue);
+                queue
+            }
+            (None, None) => return Ok(None),
+        };
+        self.catalog.remember_partitions(&queue, found);
+        Ok(Some(queue))
+    }
+
+    /// `None` makes the caller the one who loads.
+    fn join_loading(&self, name: &str) -> Option<oneshot::Receiver<()>> {
+        let mut loading = self.catalog.loading.borrow_mut();
+        if let Some(waiters) = loading.get_mut(name) {
+            let (done, wait) = oneshot::channel();
+            waiters.push(done);
+            return Some(wait);
+        }
+        loading.insert(Arc::from(name), Vec::new());
+        None
+    }
+
+    /// The group of that name, registered with `start` unless it exists; only looked up without.
+    pub(super) async fn ensure_group(
+        &self,
+        queue: &Rc<Queue>,
+        name: &Arc<str>,
+        start: Option<GroupStart>,
+    ) -> Result<Option<GroupId>, Error> {
+        if let Some(group) = queue.groups.borrow().get(name) {
+            return Ok(Some(*group));
+        }
+        let (id, group_name) = (queue.id, Arc::clone(name));
+        let found = self
+            .run(async move |session| pg::ensure_group(session, id, &group_name, start).await)
+            .await?;
+        if let Some(group) = found {
+            let mut groups = queue.groups.borrow_mut();
+            if groups.len() >= GROUPS_MAX {
+                groups.clear();
+            }
+            groups.insert(Arc::clone(name), group);
+        }
+        Ok(found)
+    }
+
+    /// The group of that name in the queue of a partition, with both names of the partition.
+    pub async fn partition_names(
+        &self,
+        partition: PartitionId,
+    ) -> Result<Option<(Rc<Queue>, Arc<str>)>, Error> {
+        if let Some(known) = self.catalog.partitions.borrow().get(&partition) {
+            return Ok(Some(known.clone()));
+        }
+        let names =
+            self.run(async move |session| pg::partition_names(session, partition).await).await?;
+        let Some(names) = names else { return Ok(None) };
+        self.load_queue(&names.queue, &[&names.partition], false).await?;
+        Ok(self.catalog.partitions.borrow().get(&partition).cloned())
+    }
+
+    /// The group of that name, if it is registered.
+    pub async fn find_group(
+        &self,
+        queue: &Rc<Queue>,
+        name: &Arc<str>,
+    ) -> Result<Option<GroupId>, Error> {
+        self.ensure_group(queue, name, None).await
+    }
+
+    /// Creates the queue or replaces its whole configuration.
+    pub async fn configure(
+        &self,
+        name: &str,
+        namespace: &str,
+        task: &str,
+        options: QueueOptions,
+    ) -> Result<Rc<Queue>, Error> {
+        let owned = (name.to_owned(), namespace.to_owned(), task.to_owned());
+        self.run(async move |session| {
+            let (name, namespace, task) = &owned;
+            pg::configure_queue(session, name, namespace, task, &options).await
+        })
+        .await?;
+        self.forget_everywhere(name, false).await;
+        self.ensure_partitions(name, &[DEFAULT_PARTITION]).await
+    }
+
+    /// Deletes the queue and everything in it. Answers whether it existed.
+    pub async fn delete_queue(&self, name: &str) -> Result<bool, Error> {
+        let owned = name.to_owned();
+        let existed =
+            self.run(async move |session| pg::delete_queue(session, &owned).await).await?;
+        self.forget_everywhere(name, true).await;
+        Ok(existed)
+    }
+}
+
+/// The partition of messages that name none.
+pub const DEFAULT_PARTITION: &str = "Default";
+
+fn has_all(queue: &Queue, partitions: &[&str]) -> bool {
+    let known = queue.partitions.borrow();
+    partitions.iter().all(|name| known.contains_key(*name))
+}
+
+type Loaded = Option<(Option<QueueRow>, Vec<(PartitionId, String)>)>;
+
+/// The queue's row unless it is `known`, and its partitions of the names.
+async fn load(
+    session: &pg::Session,
+    name: &str,
+    known: Option<QueueId>,
+    partitions: &[String],
+    create: bool,
+) -> Result<Loaded, pg::Error> {
+    let row = match known {
+        Some(_) => None,
+        None if create => Some(pg::ensure_queue(session, name).await?),
+        None => match pg::queue_by_name(session, name).await? {
+            Some(row) => Some(row),
+            None => return Ok(None),
+        },
+    };
+    let Some(id) = known.or(row.as_ref().map(|row| row.id)) else { return Ok(None) };
+    let mut names: Vec<&str> = partitions.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let found = if names.is_empty() {
+        Vec::new()
+    } else {
+        pg::ensure_partitions(session, id, &names, create).await?
+    };
+    Ok(Some((row, found)))
+}
+
+/// Lets those who wait for a queue look again, however the loading ends.
+struct Loading<'a> {
+    catalog: &'a Catalog,
+    name: &'a str,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.catalog.loading.borrow_mut().remove(self.name);
+    }
+}

@@ -1,0 +1,671 @@
+//! Which partition a pop may try next: for each (queue, group) that this core owns, the ring of
+//! partitions that may have something to read, longest waiting first, and the polls that wait.
+//!
+//! No I/O and no clock of its own; `now` comes in and grants go out through one-shot channels.
+//! The ring is a hint and the database decides. It may name a partition with nothing to read. It
+//! forgets one only where the next scan finds it again: every change that makes a partition
+//! readable arrives here as `grew`, `released`, a timer, or a scan.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use hashbrown::HashMap;
+
+use crate::ids::PartitionId;
+
+/// A scan older than this does not speak for other servers any more.
+pub const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// Whoever reserved a partition for longer than this has lost it.
+const RESERVATION_MAX: Duration = Duration::from_secs(60);
+
+/// A queue and a consumer group, by name: a poll may wait for a queue that does not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    pub queue: Arc<str>,
+    pub group: Arc<str>,
+}
+
+/// Partitions that nobody else of this process claims for the group meanwhile.
+pub type Grant<R> = Vec<R>;
+
+/// Makes the token that stands for a reserved partition; dropping it unused must lead to
+/// [`Outcome::Unused`].
+pub type Reserve<'a, R> = &'a dyn Fn(&GroupKey, PartitionId) -> R;
+
+/// A request for partitions.
+pub struct Ask<R> {
+    /// Only the partition of this name.
+    pub partition: Option<Arc<str>>,
+    pub partitions_max: usize,
+    /// Whether to wait when there is none.
+    pub wait: bool,
+    /// Gets nothing only when `wait` is false. Closed by a poll that went away.
+    pub grant: oneshot::Sender<Grant<R>>,
+}
+
+/// What became of a partition that was claimed, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not tried.
+    Unused,
+    /// Nothing was left to read.
+    Drained,
+    /// Something is left to read at once.
+    Pending,
+    /// Leased for so long; `more` when messages were left behind the lease.
+    Leased { ms: i64, more: bool },
+    /// Nothing may be read for so long.
+    Hidden { ms: i64 },
+}
+
+#[derive(Debug)]
+enum State {
+    Ready,
+    Reserved { since: Instant, grew: bool },
+    /// Until the timer, or an ack that releases the lease.
+    Resting { until: Instant, more: bool },
+}
+
+struct Partition {
+    name: Arc<str>,
+    state: State,
+}
+
+struct Ring<R> {
+    key: GroupKey,
+    partitions: HashMap<PartitionId, Partition>,
+    by_name: HashMap<Arc<str>, PartitionId>,
+    /// In the order in which they became ready. An entry counts only while its state is `Ready`.
+    ready: VecDeque<PartitionId>,
+    waiters: VecDeque<Ask<R>>,
+    /// Length of `waiters` at which the polls that went away are swept out.
+    sweep_at: usize,
+    scanned_at: Option<Instant>,
+    scanning: bool,
+    /// The last scan named only part of the partitions.
+    truncated: bool,
+}
+
+impl<R> Ring<R> {
+    fn new(key: GroupKey) -> Self {
+        Self {
+            key,
+            partitions: HashMap::new(),
+            by_name: HashMap::new(),
+            ready: VecDeque::new(),
+            waiters: VecDeque::new(),
+            sweep_at: SWEEP_MIN,
+            scanned_at: None,
+            scanning: false,
+            truncated: false,
+        }
+    }
+}
+
+/// Groups that a core keeps rings of: polls may name any queue and group, and each name costs
+/// memory.
+const RINGS_MAX: usize = 100_000;
+/// Waiters below which sweeping is not worth it.
+const SWEEP_MIN: usize = 64;
+
+/// A partition as a scan names it.
+pub struct Scanned {
+    pub partition: PartitionId,
+    pub name: Arc<str>,
+    pub hidden_ms: i64,
+}
+
+pub struct Dispatch<R> {
+    rings: HashMap<GroupKey, Ring<R>>,
+    /// The rings of each queue.
+    keys: HashMap<Arc<str>, Vec<GroupKey>>,
+    timers: BinaryHeap<Reverse<(Instant, PartitionId, TimerKey)>>,
+}
+
+/// Ordered only to break ties in the heap.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct TimerKey(Arc<str>, Arc<str>);
+
+impl<R> Default for Dispatch<R> {
+    fn default() -> Self {
+        Self { rings: HashMap::new(), keys: HashMap::new(), timers: BinaryHeap::new() }
+    }
+}
+
+impl<R> Dispatch<R> {
+    /// Serves the request or queues it. Answers whether the caller must scan for this group.
+    pub fn ask(&mut self, key: &GroupKey, ask: Ask<R>, now: Instant, reserve: Reserve<'_, R>) -> bool {
+        self.advance(now, reserve);
+        if !self.rings.contains_key(key) {
+            self.make_room();
+            self.keys.entry(Arc::clone(&key.queue)).or_default().push(key.clone());
+        }
+        let ring = self.rings.entry(key.clone()).or_insert_with_key(|key| Ring::new(key.clone()));
+        let Some(mut ask) = ring.serve(ask, now, reserve) else { return false };
+        let stale = ring.scan_is_stale(now);
+        if !ask.wait && !stale && !ring.scanning {
+            // The answer that nothing is there. Nobody listens any more if this fails.
+            let _ = ask.grant.send(Vec::new());
+            return false;
+        }
+        if ring.waiters.len() >= ring.sweep_at {
+            ring.waiters.retain(|waiter| !waiter.grant.is_canceled());
+            ring.sweep_at = SWEEP_MIN.max(2 * ring.waiters.len());
+        }
+        ask.partitions_max = ask.partitions_max.max(1);
+        ring.waiters.push_back(ask);
+        stale && !std::mem::replace(&mut ring.scanning, true)
+    }
+
+    /// The result of a scan that [`Self::ask`] or [`Self::due_scans`] asked for; `None` when it
+    /// failed.
+    pub fn scanned(
+        &mut self,
+        key: &GroupKey,
+        found: Option<(Vec<Scanned>, bool)>,
+        now: Instant,
+        reserve: Reserve<'_, R>,
+    ) {
+        let Some(ring) = self.rings.get_mut(key) else { return };
+        ring.scanning = false;
+        if let Some((partitions, truncated)) = found {
+            ring.scanned_at = Some(now);
+            ring.truncated = truncated;
+            for scanned in partitions {
+                if let Some(until) = ring.learn(scanned, now) {
+                    self.timers.push(Reverse((until.0, until.1, timer_key(key))));
+                }
+            }
+        }
+        ring.serve_waiters(now, reserve);
+        // Whoever does not wait has its answer now.
+        ring.waiters.retain_mut(|waiter| waiter.wait);
+    }
+
+    /// Messages were stored in a partition.
+    pub fn grew(
+        &mut self,
+        queue: &str,
+        partition: PartitionId,
+        name: &Arc<str>,
+        now: Instant,
+        reserve: Reserve<'_, R>,
+    ) {
+        for key in self.keys.get(queue).into_iter().flatten() {
+            if let Some(ring) = self.rings.get_mut(key) {
+                ring.grew(partition, name);
+                ring.serve_waiters(now, reserve);
+            }
+        }
+    }
+
+    /// What became of a partition. `reserved` when it had been granted to whoever says so.
+    pub fn outcome(
+        &mut self,
+        key: &GroupKey,
+        partition: PartitionId,
+        outcome: Outcome,
+        reserved: bool,
+        now: Instant,
+        reserve: Reserve<'_, R>,
+    ) {
+        let Some(ring) = self.rings.get_mut(key) else { return };
+        if let Some(until) = ring.outcome(partition, outcome, reserved, now) {
+            self.timers.push(Reverse((until, partition, timer_key(key))));
+        }
+        ring.serve_waiters(now, reserve);
+    }
+
+    /// An ack ended the lease of a partition; `pending` when messages of it are to be read again.
+    pub fn released(
+        &mut self,
+        key: &GroupKey,
+        partition: PartitionId,
+        pending: bool,
+        now: Instant,
+        reserve: Reserve<'_, R>,
+    ) {
+        let Some(ring) = self.rings.get_mut(key) else { return };
+        ring.released(partition, pending);
+        ring.serve_waiters(now, reserve);
+    }
+
+    /// The queue was deleted: its partitions are gone, its polls wait for a new one.
+    pub fn forget_queue(&mut self, queue: &str) {
+        for key in self.keys.get(queue).into_iter().flatten() {
+            if let Some(ring) = self.rings.get_mut(key) {
+                ring.partitions.clear();
+                ring.by_name.clear();
+                ring.ready.clear();
+            }
+        }
+    }
+
+    /// Drops the rings that nobody waits at when there are too many; the next poll scans again.
+    fn make_room(&mut self) {
+        if self.rings.len() < RINGS_MAX {
+            return;
+        }
+        self.rings.retain(|_, ring| {
+            ring.waiters.retain(|waiter| !waiter.grant.is_canceled());
+            !ring.waiters.is_empty()
+        });
+        let rings = &self.rings;
+        self.keys.retain(|_, keys| {
+            keys.retain(|key| rings.contains_key(key));
+            !keys.is_empty()
+        });
+    }
+
+    /// Moves partitions whose time has come into the rings and serves who waits for them.
+    pub fn advance(&mut self, now: Instant, reserve: Reserve<'_, R>) {
+        while self.timers.peek().is_some_and(|Reverse((due, _, _))| *due <= now) {
+            let Some(Reverse((_, partition, TimerKey(queue, group)))) = self.timers.pop() else {
+                return;
+            };
+            if let Some(ring) = self.rings.get_mut(&GroupKey { queue, group }) {
+                ring.wake(partition, now);
+                ring.serve_waiters(now, reserve);
+            }
+        }
+    }
+
+    /// When [`Self::advance`] has something to do next.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// The groups that somebody waits for and whose scan is old; each is to be scanned now.
+    pub fn due_scans(&mut self, now: Instant) -> Vec<GroupKey> {
+        let mut due = Vec::new();
+        for (key, ring) in &mut self.rings {
+            ring.waiters.retain(|waiter| !waiter.grant.is_canceled());
+            if !ring.waiters.is_empty() && ring.scan_is_stale(now) && !ring.scanning {
+                ring.scanning = true;
+                due.push(key.clone());
+            }
+        }
+        due
+    }
+
+    /// Polls that wait on this core.
+    pub fn waiters(&self) -> usize {
+        self.rings.values().map(|ring| ring.waiters.len()).sum()
+    }
+}
+
+fn timer_key(key: &GroupKey) -> TimerKey {
+    TimerKey(Arc::clone(&key.queue), Arc::clone(&key.group))
+}
+
+fn after(now: Instant, ms: i64) -> Instant {
+    now + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+impl<R> Ring<R> {
+    fn scan_is_stale(&self, now: Instant) -> bool {
+        self.scanned_at.is_none_or(|at| now.duration_since(at) >= SCAN_INTERVAL)
+            || (self.truncated && self.ready.is_empty())
+    }
+
+    fn is_ready(&self, partition: PartitionId) -> bool {
+        matches!(self.partitions.get(&partition), Some(Partition { state: State::Ready, .. }))
+    }
+
+    fn make_ready(&mut self, partition: PartitionId) {
+        if let Some(known) = self.partitions.get_mut(&partition)
+            && !matches!(known.state, State::Ready)
+        {
+            known.state = State::Ready;
+            self.ready.push_back(partition);
+        }
+    }
+
+    fn insert_ready(&mut self, partition: PartitionId, name: &Arc<str>) {
+        self.insert(partition, name, State::Ready);
+        self.ready.push_back(partition);
+    }
+
+    fn insert(&mut self, partition: PartitionId, name: &Arc<str>, state: State) {
+        self.by_name.insert(Arc::clone(name), partition);
+        self.partitions.insert(partition, Partition { name: Arc::clone(name), state });
+    }
+
+    fn remove(&mut self, partition: PartitionId) {
+        if let Some(known) = self.partitions.remove(&partition) {
+            self.by_name.remove(&known.name);
+        }
+    }
+
+    fn grew(&mut self, partition: PartitionId, name: &Arc<str>) {
+        match self.partitions.get_mut(&partition) {
+            None => self.insert_ready(partition, name),
+            Some(Partition { state: State::Ready, .. }) => {}
+            Some(Partition { state: State::Reserved { grew, .. }, .. }) => *grew = true,
+            Some(Partition { state: State::Resting { more, .. }, .. }) => *more = true,
+        }
+    }
+
+    /// Answers when to look at the partition again, and at which.
+    fn learn(&mut self, scanned: Scanned, now: Instant) -> Option<(Instant, PartitionId)> {
+        let Scanned { partition, name, hidden_ms } = scanned;
+        let until = after(now, hidden_ms);
+        match self.partitions.get_mut(&partition) {
+            Some(Partition { state: State::Ready, .. }) => None,
+            Some(Partition { state: State::Reserved { since, .. }, .. })
+                if now.duration_since(*since) < RESERVATION_MAX =>
+            {
+                None
+            }
+            Some(known) if hidden_ms > 0 => {
+                known.state = State::Resting { until, more: true };
+                Some((until, partition))
+            }
+            Some(_) => {
+                self.make_ready(partition);
+                None
+            }
+            None if hidden_ms > 0 => {
+                self.insert(partition, &name, State::Resting { until, more: true });
+                Some((until, partition))
+            }
+            None => {
+                self.insert_ready(partition, &name);
+                None
+            }
+        }
+    }
+
+    /// Answers when to look at the partition again.
+    fn outcome(
+        &mut self,
+        partition: PartitionId,
+        outcome: Outcome,
+        reserved: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let known = self.partitions.get_mut(&partition)?;
+        let grew = match known.state {
+            State::Reserved { grew, .. } if reserved => grew,
+            // Somebody else holds it, or knows better by now.
+            State::Reserved { .. } => return None,
+            // What was claimed without a reservation may be older than what made it ready.
+            State::Ready => true,
+            State::Resting { more, .. } => more,
+        };
+        match outcome {
+            Outcome::Leased { ms, more } => {
+                let until = after(now, ms);
+                known.state = State::Resting { until, more: more || grew };
+                Some(until)
+            }
+            Outcome::Hidden { ms } => {
+                let until = after(now, ms);
+                known.state = State::Resting { until, more: true };
+                Some(until)
+            }
+            Outcome::Drained if !grew => {
+                self.remove(partition);
+                None
+            }
+            Outcome::Drained | Outcome::Pending => {
+                self.make_ready(partition);
+                None
+            }
+            Outcome::Unused => {
+                if !matches!(known.state, State::Ready) {
+                    known.state = State::Ready;
+                    self.ready.push_front(partition);
+                }
+                None
+            }
+        }
+    }
+
+    fn released(&mut self, partition: PartitionId, pending: bool) {
+        let Some(known) = self.partitions.get_mut(&partition) else { return };
+        match &mut known.state {
+            State::Ready => {}
+            State::Reserved { grew, .. } => *grew = true,
+            State::Resting { more, .. } if *more || pending => self.make_ready(partition),
+            State::Resting { .. } => self.remove(partition),
+        }
+    }
+
+    /// The timer of a resting partition; timers of earlier rests come too and do nothing.
+    fn wake(&mut self, partition: PartitionId, now: Instant) {
+        if let Some(Partition { state: State::Resting { until, .. }, .. }) =
+            self.partitions.get(&partition)
+            && *until <= now
+        {
+            self.make_ready(partition);
+        }
+    }
+
+    /// Grants what is ready; gives the request back when nothing is.
+    fn serve(&mut self, ask: Ask<R>, now: Instant, reserve: Reserve<'_, R>) -> Option<Ask<R>> {
+        let partitions = self.take_ready(ask.partition.as_ref(), ask.partitions_max);
+        if partitions.is_empty() {
+            return Some(ask);
+        }
+        self.grant(ask, partitions, now, reserve);
+        None
+    }
+
+    fn grant(
+        &mut self,
+        ask: Ask<R>,
+        partitions: Vec<PartitionId>,
+        now: Instant,
+        reserve: Reserve<'_, R>,
+    ) {
+        for partition in &partitions {
+            if let Some(known) = self.partitions.get_mut(partition) {
+                known.state = State::Reserved { since: now, grew: false };
+            }
+        }
+        // A grant that nobody takes comes back through the tokens' drop.
+        let tokens = partitions.into_iter().map(|partition| reserve(&self.key, partition));
+        let _ = ask.grant.send(tokens.collect());
+    }
+
+    fn take_ready(&mut self, only: Option<&Arc<str>>, partitions_max: usize) -> Vec<PartitionId> {
+        let mut taken = Vec::new();
+        if let Some(name) = only {
+            // Its entry in `ready` stays and no longer counts.
+            taken.extend(self.by_name.get(name).copied().filter(|named| self.is_ready(*named)));
+            return taken;
+        }
+        while taken.len() < partitions_max.max(1) {
+            let Some(partition) = self.ready.pop_front() else { break };
+            if self.is_ready(partition) && !taken.contains(&partition) {
+                taken.push(partition);
+            }
+        }
+        taken
+    }
+
+    /// In arrival order, until nothing is ready that a waiter wants.
+    fn serve_waiters(&mut self, now: Instant, reserve: Reserve<'_, R>) {
+        let mut at = 0;
+        while at < self.waiters.len() && !self.ready.is_empty() {
+            let waiter = &self.waiters[at];
+            if waiter.grant.is_canceled() {
+                self.waiters.remove(at);
+                continue;
+            }
+            let (only, partitions_max) = (waiter.partition.clone(), waiter.partitions_max);
+            let partitions = self.take_ready(only.as_ref(), partitions_max);
+            if partitions.is_empty() {
+                at += 1;
+            } else if let Some(waiter) = self.waiters.remove(at) {
+                self.grant(waiter, partitions, now, reserve);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: PartitionId = PartitionId(1);
+    const Q: PartitionId = PartitionId(2);
+
+    struct World {
+        dispatch: Dispatch<PartitionId>,
+        key: GroupKey,
+        start: Instant,
+    }
+
+    impl World {
+        /// A ring whose first scan found nothing.
+        fn scanned() -> Self {
+            let key = GroupKey { queue: Arc::from("q"), group: Arc::from("g") };
+            let mut world =
+                Self { dispatch: Dispatch::default(), key, start: Instant::now() };
+            let (scan, mut grant) = world.ask(false, None);
+            assert!(scan, "the first request of a group asks for a scan");
+            world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|_, p| p);
+            assert!(grant.try_recv().is_err(), "nothing was found and nothing waits");
+            world
+        }
+
+        fn ask(
+            &mut self,
+            wait: bool,
+            partition: Option<&str>,
+        ) -> (bool, oneshot::Receiver<Vec<PartitionId>>) {
+            let (grant, receiver) = oneshot::channel();
+            let ask =
+                Ask { partition: partition.map(Arc::from), partitions_max: 1, wait, grant };
+            (self.dispatch.ask(&self.key, ask, self.start, &|_, p| p), receiver)
+        }
+
+        fn grew(&mut self, partition: PartitionId) {
+            let name = Arc::from(format!("p{}", partition.0));
+            self.dispatch.grew("q", partition, &name, self.start, &|_, p| p);
+        }
+
+        fn outcome(&mut self, partition: PartitionId, outcome: Outcome, reserved: bool) {
+            let key = self.key.clone();
+            self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|_, p| p);
+        }
+
+        fn pop(&mut self) -> Vec<PartitionId> {
+            self.ask(false, None).1.try_recv().unwrap().unwrap()
+        }
+    }
+
+    #[test]
+    fn partitions_are_granted_in_the_order_in_which_they_became_ready() {
+        let mut world = World::scanned();
+        world.grew(Q);
+        world.grew(P);
+        world.grew(Q);
+        assert_eq!(world.pop(), [Q]);
+        assert_eq!(world.pop(), [P]);
+        assert_eq!(world.pop(), []);
+    }
+
+    #[test]
+    fn a_partition_that_grew_while_it_was_claimed_is_not_forgotten() {
+        let mut world = World::scanned();
+        world.grew(P);
+        assert_eq!(world.pop(), [P]);
+        world.grew(P);
+        world.outcome(P, Outcome::Drained, true);
+        assert_eq!(world.pop(), [P]);
+        world.outcome(P, Outcome::Drained, true);
+        assert_eq!(world.pop(), []);
+    }
+
+    #[test]
+    fn one_growth_wakes_the_first_waiter_only_and_a_gone_one_is_passed_over() {
+        let mut world = World::scanned();
+        let (_, gone) = world.ask(true, None);
+        let (_, mut elsewhere) = world.ask(true, Some("p2"));
+        let (_, mut first) = world.ask(true, None);
+        let (_, mut second) = world.ask(true, None);
+        drop(gone);
+        world.grew(P);
+        assert_eq!(first.try_recv().unwrap(), Some(vec![P]));
+        assert_eq!(second.try_recv().unwrap(), None);
+        assert_eq!(elsewhere.try_recv().unwrap(), None);
+        world.grew(Q);
+        assert_eq!(elsewhere.try_recv().unwrap(), Some(vec![Q]));
+        assert_eq!(world.dispatch.waiters(), 1);
+    }
+
+    #[test]
+    fn a_released_lease_brings_back_only_what_has_more_to_read() {
+        let mut world = World::scanned();
+        for (more, pending, expected) in
+            [(false, false, vec![]), (true, false, vec![P]), (false, true, vec![P])]
+        {
+            world.grew(P);
+            assert_eq!(world.pop(), [P]);
+            world.outcome(P, Outcome::Leased { ms: 60_000, more }, true);
+            assert_eq!(world.pop(), []);
+            let key = world.key.clone();
+            world.dispatch.released(&key, P, pending, world.start, &|_, p| p);
+            assert_eq!(world.pop(), expected);
+            world.outcome(P, Outcome::Drained, true);
+        }
+    }
+
+    #[test]
+    fn a_lease_that_runs_out_wakes_who_waits() {
+        let mut world = World::scanned();
+        world.grew(P);
+        assert_eq!(world.pop(), [P]);
+        world.outcome(P, Outcome::Leased { ms: 1000, more: false }, true);
+        let (_, mut waiter) = world.ask(true, None);
+        let due = world.dispatch.next_timer().unwrap();
+        assert_eq!(due, world.start + Duration::from_secs(1));
+        world.dispatch.advance(due - Duration::from_millis(1), &|_, p| p);
+        assert_eq!(waiter.try_recv().unwrap(), None);
+        world.dispatch.advance(due, &|_, p| p);
+        assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
+        assert_eq!(world.dispatch.next_timer(), None);
+    }
+
+    #[test]
+    fn a_claim_without_reservation_does_not_hide_what_grew_meanwhile() {
+        let mut world = World::scanned();
+        world.grew(P);
+        world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, false);
+        assert_eq!(world.pop(), []);
+        let key = world.key.clone();
+        world.dispatch.released(&key, P, false, world.start, &|_, p| p);
+        assert_eq!(world.pop(), [P]);
+    }
+
+    #[test]
+    fn a_waiting_poll_makes_old_scans_due() {
+        let mut world = World::scanned();
+        let later = world.start + SCAN_INTERVAL;
+        assert!(world.dispatch.due_scans(later).is_empty(), "nobody waits");
+        let (_, waiter) = world.ask(true, None);
+        assert_eq!(world.dispatch.due_scans(later), [world.key.clone()]);
+        assert!(world.dispatch.due_scans(later).is_empty(), "one scan at a time");
+        let found = Scanned { partition: P, name: Arc::from("p1"), hidden_ms: 0 };
+        let key = world.key.clone();
+        world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, p| p);
+        let mut waiter = waiter;
+        assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
+    }
+
+    #[test]
+    fn a_deleted_queue_leaves_no_partitions_behind() {
+        let mut world = World::scanned();
+        world.grew(P);
+        world.dispatch.forget_queue("q");
+        assert_eq!(world.pop(), []);
+        world.outcome(P, Outcome::Pending, true);
+        assert_eq!(world.pop(), []);
+    }
+}

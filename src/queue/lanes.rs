@@ -1,0 +1,187 @@
+//! The core's database connections and the work that waits for them.
+//!
+//! A lane is a task with one session. An idle lane takes the next work at once; while all are busy
+//! the work collects, and so batches grow by themselves under load and nothing waits for a timer.
+//! While no lane is connected, work is refused instead of kept.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use super::{Engine, ack, claim, push};
+use crate::pg::{self, ConnectSettings, Session};
+use crate::runtime;
+
+/// Between attempts to connect.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// Single operations that wait for a connection; each is a request that waits for its answer.
+const JOBS_MAX: usize = 10_000;
+
+type Job = Box<dyn for<'s> FnOnce(&'s Session) -> Pin<Box<dyn Future<Output = ()> + 's>>>;
+
+enum Work {
+    Job(Job),
+    Pushes(push::Batch),
+    Claims(claim::Batch),
+    Acks(ack::Batch),
+}
+
+pub(super) struct Lanes {
+    settings: ConnectSettings,
+    jobs: RefCell<VecDeque<Job>>,
+    idle: RefCell<Vec<Waker>>,
+    connected: Cell<usize>,
+    /// Which kind of work is looked at first; advances so that none starves another.
+    turn: Cell<usize>,
+    stopping: Cell<bool>,
+}
+
+impl Lanes {
+    pub fn new(settings: ConnectSettings) -> Self {
+        Self {
+            settings,
+            jobs: RefCell::default(),
+            idle: RefCell::default(),
+            connected: Cell::new(0),
+            turn: Cell::new(0),
+            stopping: Cell::new(false),
+        }
+    }
+
+    /// Refuses while no connection is up.
+    pub fn check(&self) -> Result<(), pg::Error> {
+        if self.connected.get() == 0 {
+            return Err(pg::Error::Unavailable("no connection".to_owned()));
+        }
+        Ok(())
+    }
+
+    pub fn connected(&self) -> usize {
+        self.connected.get()
+    }
+
+    /// There is work: wakes an idle lane. It runs after the tasks that can run now, so what they
+    /// add travels along.
+    pub fn wake(&self) {
+        if let Some(waker) = self.idle.borrow_mut().pop() {
+            waker.wake();
+        }
+    }
+
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.idle.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Engine {
+    /// Runs one operation on a connection of its own.
+    pub(super) async fn run<T: 'static>(
+        &self,
+        work: impl AsyncFnOnce(&Session) -> Result<T, pg::Error> + 'static,
+    ) -> Result<T, pg::Error> {
+        self.lanes.check()?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut jobs = self.lanes.jobs.borrow_mut();
+            if jobs.len() >= JOBS_MAX {
+                return Err(pg::Error::Unavailable("too many operations wait".to_owned()));
+            }
+            jobs.push_back(Box::new(move |session: &Session| {
+                Box::pin(async move {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(work(session).await);
+                })
+            }));
+        }
+        self.lanes.wake();
+        answer.await.unwrap_or_else(|_| Err(connection_lost()))
+    }
+
+    /// Keeps one connection and works on it until the engine stops.
+    pub(super) async fn lane(self: Rc<Self>) {
+        let mut pause = RECONNECT_MIN;
+        while !self.lanes.stopping.get() {
+            match Session::connect(&self.lanes.settings).await {
+                Ok(session) => {
+                    pause = RECONNECT_MIN;
+                    self.lanes.connected.update(|count| count + 1);
+                    self.work_on(&session).await;
+                    self.lanes.connected.update(|count| count - 1);
+                }
+                Err(error) => {
+                    if self.lanes.connected.get() == 0 {
+                        tracing::warn!(core = self.core, %error, "no database connection");
+                    }
+                    runtime::sleep(pause).await;
+                    pause = RECONNECT_MAX.min(pause * 2);
+                }
+            }
+            if self.lanes.connected.get() == 0 {
+                self.refuse_pending();
+            } else {
+                self.lanes.wake();
+            }
+        }
+    }
+
+    async fn work_on(&self, session: &Session) {
+        while let Some(work) = self.next_work(session).await {
+            match work {
+                Work::Job(job) => job(session).await,
+                Work::Pushes(batch) => self.store_pushes(session, batch).await,
+                Work::Claims(batch) => self.run_claims(session, batch).await,
+                Work::Acks(batch) => self.run_acks(session, batch).await,
+            }
+        }
+    }
+
+    /// `None` when the session is broken or the engine stops.
+    async fn next_work(&self, session: &Session) -> Option<Work> {
+        poll_fn(|cx| {
+            if session.is_broken() {
+                return Poll::Ready(None);
+            }
+            if let Some(work) = self.take_work() {
+                return Poll::Ready(Some(work));
+            }
+            if self.lanes.stopping.get() {
+                return Poll::Ready(None);
+            }
+            self.lanes.idle.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn take_work(&self) -> Option<Work> {
+        let turn = self.lanes.turn.get();
+        self.lanes.turn.set(turn + 1);
+        (0..4).find_map(|i| match (turn + i) % 4 {
+            0 => self.pushes.borrow_mut().take().map(Work::Pushes),
+            1 => self.claims.borrow_mut().take().map(Work::Claims),
+            2 => self.acks.borrow_mut().take().map(Work::Acks),
+            _ => self.lanes.jobs.borrow_mut().pop_front().map(Work::Job),
+        })
+    }
+
+    /// Drops everything that waits; its requests see the reply channel close.
+    fn refuse_pending(&self) {
+        self.lanes.jobs.borrow_mut().clear();
+        self.pushes.borrow_mut().refuse();
+        self.claims.borrow_mut().refuse();
+        self.acks.borrow_mut().refuse();
+    }
+}
+
+/// The work was dropped before it was sent.
+pub(super) fn connection_lost() -> pg::Error {
+    pg::Error::Unavailable("the connection was lost".to_owned())
+}

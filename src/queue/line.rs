@@ -1,0 +1,150 @@
+//! The form of a message in a segment: one line of JSON that a pop copies and never parses.
+//!
+//! `{"traceId":"...","transactionId":"...","data":...}`, where the first two are left out when the
+//! producer sent none. The order is fixed and a traceId has a fixed length, so what a line holds
+//! is told by comparing prefixes. A line has no newline: those between JSON tokens become spaces,
+//! and inside a JSON string a raw newline is not valid.
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr_iter};
+
+const TRACE: &[u8] = br#"{"traceId":""#;
+/// With both quotes and the comma behind it.
+const TRACE_BYTES: usize = TRACE.len() + 36 + 2;
+const TRANSACTION: &[u8] = br#""transactionId":"#;
+
+/// Where the parts of a line are that answers repeat; both with their quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineParts {
+    pub line: Range<usize>,
+    pub transaction_id: Option<Range<usize>>,
+    pub trace_id: Option<Range<usize>>,
+}
+
+/// Appends a message's line to `out`. `payload` is valid JSON text and `trace_id` a hyphenated
+/// UUID.
+pub fn write(
+    out: &mut Vec<u8>,
+    transaction_id: Option<&str>,
+    trace_id: Option<&str>,
+    payload: &str,
+) -> LineParts {
+    let start = out.len();
+    out.push(b'{');
+    let trace_id = trace_id.map(|id| {
+        debug_assert_eq!(id.len(), 36);
+        out.extend_from_slice(&TRACE[1..TRACE.len() - 1]);
+        let at = json_string(out, id);
+        out.push(b',');
+        at
+    });
+    let transaction_id = transaction_id.map(|id| {
+        out.extend_from_slice(TRANSACTION);
+        let at = json_string(out, id);
+        out.push(b',');
+        at
+    });
+    out.extend_from_slice(br#""data":"#);
+    let payload_start = out.len();
+    out.extend_from_slice(payload.as_bytes());
+    if memchr(b'\n', payload.as_bytes()).is_some() {
+        for byte in &mut out[payload_start..] {
+            if *byte == b'\n' {
+                *byte = b' ';
+            }
+        }
+    }
+    out.push(b'}');
+    LineParts { line: start..out.len(), transaction_id, trace_id }
+}
+
+/// Appends `text` as a JSON string and says where it is, quotes included.
+pub fn json_string(out: &mut Vec<u8>, text: &str) -> Range<usize> {
+    let start = out.len();
+    serde_json::to_writer(&mut *out, text).expect("a string into memory always serialises");
+    start..out.len()
+}
+
+/// What a line holds besides its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub trace_id: bool,
+    pub transaction_id: bool,
+}
+
+pub fn held(line: &[u8]) -> Held {
+    let trace_id = line.starts_with(TRACE);
+    let behind = if trace_id { TRACE_BYTES } else { 1 };
+    let transaction_id = line.get(behind..).is_some_and(|rest| rest.starts_with(TRANSACTION));
+    Held { trace_id, transaction_id }
+}
+
+/// The transactionId that the producer chose, or `None` when it is the message's own id.
+pub fn transaction_id(line: &[u8]) -> Option<String> {
+    if !held(line).transaction_id {
+        return None;
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Ids {
+        transaction_id: String,
+    }
+    serde_json::from_slice::<Ids>(line).ok().map(|ids| ids.transaction_id)
+}
+
+/// The lines of a segment's body.
+pub fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b'\n', body).chain(std::iter::once(body.len())).map(move |end| {
+        let line = &body[start..end];
+        start = end + 1;
+        line
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE_ID: &str = "0b3e2f52-53f5-4f0a-a5a5-0a86c29a7d10";
+
+    #[test]
+    fn a_line_tells_what_it_holds() {
+        for (transaction, trace) in
+            [(None, None), (Some("t\"1"), None), (None, Some(TRACE_ID)), (Some("é"), Some(TRACE_ID))]
+        {
+            let mut out = b"before".to_vec();
+            let parts = write(&mut out, transaction, trace, "{\"a\":\n[1,\n2]}");
+            let line = &out[parts.line.clone()];
+            let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+            assert_eq!(value["data"], serde_json::json!({"a": [1, 2]}));
+            assert!(!line.contains(&b'\n'));
+            assert_eq!(
+                held(line),
+                Held { trace_id: trace.is_some(), transaction_id: transaction.is_some() }
+            );
+            assert_eq!(transaction_id(line).as_deref(), transaction);
+            let text = |range: &Range<usize>| {
+                serde_json::from_slice::<String>(&out[range.clone()]).unwrap()
+            };
+            assert_eq!(parts.transaction_id.as_ref().map(text).as_deref(), transaction);
+            assert_eq!(parts.trace_id.as_ref().map(text).as_deref(), trace);
+        }
+    }
+
+    #[test]
+    fn data_that_looks_like_an_envelope_is_not_mistaken_for_one() {
+        let mut out = Vec::new();
+        write(&mut out, None, None, "{\"transactionId\":\"x\",\"traceId\":\"y\"}");
+        assert_eq!(held(&out), Held { trace_id: false, transaction_id: false });
+        assert_eq!(transaction_id(&out), None);
+    }
+
+    #[test]
+    fn lines_are_split_and_none_is_lost() {
+        let split = |body: &'static [u8]| lines(body).collect::<Vec<_>>();
+        assert_eq!(split(b"{}"), [b"{}"]);
+        assert_eq!(split(b"a\nb\n\nc"), [&b"a"[..], b"b", b"", b"c"]);
+    }
+}

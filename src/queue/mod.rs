@@ -1,0 +1,110 @@
+//! The queue engine of a core: pushes, pops, acks, and the promises about them.
+//!
+//! Requests of the core come in as plain values and are batched into statements (`push`, `claim`,
+//! `ack`) that run on the core's database connections (`lanes`). `dispatch` knows which partitions
+//! may have something to read; `settle` is the law of acks. State belongs to one core and is never
+//! borrowed across an await; cores talk through `mesh` only. No HTTP and no SQL here.
+
+mod ack;
+mod catalog;
+mod claim;
+mod dispatch;
+mod lanes;
+pub mod line;
+mod mesh;
+mod pop;
+mod push;
+mod settle;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+
+pub use ack::{AckEntry, AckRequest, Acked};
+pub use catalog::{DEFAULT_PARTITION, Queue};
+pub use mesh::Message;
+pub use pop::{Delivered, PopRequest, Popped, StartChoice};
+pub use push::{PushItem, PushRequest, Stored, Target};
+pub use settle::{AckStatus, Refusal, Settled};
+
+use crate::pg::{self, ConnectSettings};
+use crate::runtime;
+use crate::runtime::mailbox::{Address, Mailbox};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Database(#[from] pg::Error),
+    /// A bound of this core is reached.
+    #[error("the server has too much to do")]
+    Overloaded,
+}
+
+/// The queue operations of one core.
+pub struct Engine {
+    core: usize,
+    /// The mailboxes of all cores, this one included.
+    peers: Vec<Address<Message>>,
+    lanes: lanes::Lanes,
+    catalog: catalog::Catalog,
+    pushes: RefCell<push::PushQueue>,
+    claims: RefCell<claim::ClaimQueue>,
+    acks: RefCell<ack::AckQueue>,
+    dispatch: RefCell<dispatch::Dispatch<mesh::Reservation>>,
+    /// Wakes the dispatch clock when the next timer is another one.
+    clock: Cell<Option<Waker>>,
+    timers_changed: Cell<bool>,
+    stopping: Cell<bool>,
+}
+
+impl Engine {
+    /// Starts the engine of core `core` with `connections` database connections. Messages of other
+    /// cores come through `mailbox`, whose address is `peers[core]`.
+    pub fn start(
+        core: usize,
+        peers: Vec<Address<Message>>,
+        mailbox: Mailbox<Message>,
+        settings: ConnectSettings,
+        connections: usize,
+    ) -> Rc<Self> {
+        let engine = Rc::new(Self {
+            core,
+            peers,
+            lanes: lanes::Lanes::new(settings),
+            catalog: catalog::Catalog::default(),
+            pushes: RefCell::default(),
+            claims: RefCell::default(),
+            acks: RefCell::default(),
+            dispatch: RefCell::default(),
+            clock: Cell::default(),
+            timers_changed: Cell::new(false),
+            stopping: Cell::new(false),
+        });
+        for _ in 0..connections.max(1) {
+            runtime::spawn(Rc::clone(&engine).lane());
+        }
+        runtime::spawn(Rc::clone(&engine).receive(mailbox));
+        runtime::spawn(Rc::clone(&engine).dispatch_clock());
+        engine
+    }
+
+    pub fn core(&self) -> usize {
+        self.core
+    }
+
+    /// Database connections that are up.
+    pub fn connections(&self) -> usize {
+        self.lanes.connected()
+    }
+
+    /// Proves that the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(self.run(async |session| session.ping().await).await?)
+    }
+
+    /// No new work is taken; connections close when what they do is done.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.lanes.stop();
+    }
+}

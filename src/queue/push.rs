@@ -1,0 +1,416 @@
+//! Pushes of a core, collected and flushed together.
+//!
+//! A request travels whole in one flush, so it is stored whole or not at all. A request waits
+//! while one of its partitions has a flush in flight on this core, and behind earlier requests
+//! that wait for the same partition: so the order of arrival is the order in each partition.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+use hashbrown::{HashMap, HashSet};
+use uuid::Uuid;
+
+use super::catalog::Queue;
+use super::line::LineParts;
+use super::{Engine, Error, lanes};
+use crate::ids::{Offset, PartitionId, TransactionKey};
+use crate::pg::{self, FlushColumns, Session};
+
+/// Messages in one flush, unless one request has more. Bounds how long a flush holds its locks.
+const FLUSH_MESSAGES_MAX: usize = 4000;
+/// Bytes in one flush, unless one request has more.
+const FLUSH_BYTES_MAX: usize = 4 << 20;
+/// Messages in one segment: a pop of one message reads a whole segment. `sql/claim.sql` relies on
+/// this number.
+const SEGMENT_MESSAGES_MAX: usize = 1000;
+/// Bytes in one segment, unless one message has more. For the same reason.
+const SEGMENT_BYTES_MAX: usize = 256 << 10;
+/// Bytes that wait on one core to be flushed. Protects memory when the database is slow.
+const PENDING_BYTES_MAX: usize = 256 << 20;
+/// After a deadlock or a lock timeout nothing was stored and the flush is tried again.
+const FLUSH_ATTEMPTS: usize = 3;
+
+/// A partition that a request pushes to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub queue: Rc<Queue>,
+    pub partition: PartitionId,
+    pub partition_name: Arc<str>,
+}
+
+#[derive(Debug)]
+pub struct PushItem {
+    /// Which of the request's targets.
+    pub target: usize,
+    /// `None` when the message's own id is its transactionId.
+    pub key: Option<TransactionKey>,
+    /// Where in the request's lines.
+    pub parts: LineParts,
+}
+
+/// What one HTTP request pushes.
+#[derive(Debug, Default)]
+pub struct PushRequest {
+    pub lines: Vec<u8>,
+    pub items: Vec<PushItem>,
+    pub targets: Vec<Target>,
+}
+
+impl PushRequest {
+    fn partition(&self, item: &PushItem) -> PartitionId {
+        self.targets[item.target].partition
+    }
+
+    /// Names one of our own ids as transactionId: only the careful way can tell what it means.
+    fn needs_care(&self) -> bool {
+        self.items.iter().any(|item| matches!(item.key, Some(TransactionKey::Derived(_))))
+    }
+}
+
+/// What became of a pushed message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    Queued(Offset),
+    /// The transactionId is taken, by the message at this offset.
+    Duplicate(Offset),
+    /// The partition was deleted meanwhile; nothing was stored.
+    Gone,
+    /// The transactionId is the id of a message that does not exist yet.
+    ReservedId,
+}
+
+struct Pending {
+    request: Rc<PushRequest>,
+    reply: oneshot::Sender<Result<Vec<Stored>, pg::Error>>,
+}
+
+#[derive(Default)]
+pub(super) struct PushQueue {
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    in_flight: HashSet<PartitionId>,
+}
+
+/// Where a message of a batch comes from.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    partition: PartitionId,
+    request: usize,
+    item: usize,
+}
+
+pub(super) struct Batch {
+    pending: Vec<Pending>,
+    /// By partition, ascending; within one in order of arrival.
+    sources: Vec<Source>,
+    careful: bool,
+}
+
+impl Engine {
+    /// Stores a request and says what became of each item, in order.
+    pub async fn push(&self, request: Rc<PushRequest>) -> Result<Vec<Stored>, Error> {
+        self.lanes.check()?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut pushes = self.pushes.borrow_mut();
+            if pushes.pending_bytes + request.lines.len() > PENDING_BYTES_MAX {
+                return Err(Error::Overloaded);
+            }
+            pushes.pending_bytes += request.lines.len();
+            pushes.pending.push_back(Pending { request, reply });
+        }
+        self.lanes.wake();
+        Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
+    }
+
+    pub(super) async fn store_pushes(&self, session: &Session, batch: Batch) {
+        let stored = store(session, &batch).await;
+        {
+            let mut pushes = self.pushes.borrow_mut();
+            for source in &batch.sources {
+                pushes.in_flight.remove(&source.partition);
+            }
+        }
+        if !self.pushes.borrow().pending.is_empty() {
+            self.lanes.wake();
+        }
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => {
+                for pending in batch.pending {
+                    let _ = pending.reply.send(Err(error.clone()));
+                }
+                return;
+            }
+        };
+        let mut answers: Vec<Vec<Stored>> = batch
+            .pending
+            .iter()
+            .map(|pending| vec![Stored::Gone; pending.request.items.len()])
+            .collect();
+        for (source, stored) in batch.sources.iter().zip(stored) {
+            answers[source.request][source.item] = stored;
+        }
+        for (pending, answer) in batch.pending.iter().zip(&answers) {
+            self.announce(&pending.request, answer).await;
+        }
+        for (pending, answer) in batch.pending.into_iter().zip(answers) {
+            // The producer may have gone; its messages are stored all the same.
+            let _ = pending.reply.send(Ok(answer));
+        }
+    }
+
+    /// Tells the owners of the groups which partitions grew, before the producer is answered.
+    async fn announce(&self, request: &PushRequest, stored: &[Stored]) {
+        let mut grew = vec![false; request.targets.len()];
+        for (item, stored) in request.items.iter().zip(stored) {
+            grew[item.target] |= matches!(stored, Stored::Queued(_));
+        }
+        for (target, _) in request.targets.iter().zip(grew).filter(|(_, grew)| *grew) {
+            self.grew(&target.queue.name, target.partition, &target.partition_name).await;
+        }
+    }
+}
+
+impl PushQueue {
+    pub fn refuse(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+    }
+
+    /// The next batch: requests in order of arrival, less those that have to wait.
+    pub fn take(&mut self) -> Option<Batch> {
+        let mut taken: Vec<Pending> = Vec::new();
+        let mut left = VecDeque::new();
+        let mut waits: HashSet<PartitionId> = HashSet::new();
+        let (mut messages, mut bytes, mut careful) = (0, 0, false);
+        while let Some(pending) = self.pending.pop_front() {
+            let request = &pending.request;
+            let blocked = request.targets.iter().any(|target| {
+                self.in_flight.contains(&target.partition) || waits.contains(&target.partition)
+            });
+            let alone = request.needs_care();
+            if blocked || (alone && !taken.is_empty()) {
+                waits.extend(request.targets.iter().map(|target| target.partition));
+                left.push_back(pending);
+                continue;
+            }
+            messages += request.items.len();
+            bytes += request.lines.len();
+            self.pending_bytes -= request.lines.len();
+            careful = alone;
+            taken.push(pending);
+            if alone || messages >= FLUSH_MESSAGES_MAX || bytes >= FLUSH_BYTES_MAX {
+                break;
+            }
+        }
+        left.append(&mut self.pending);
+        self.pending = left;
+        if taken.is_empty() {
+            return None;
+        }
+        let mut sources = Vec::with_capacity(messages);
+        for (i, pending) in taken.iter().enumerate() {
+            let request = &pending.request;
+            sources.extend(request.items.iter().enumerate().map(|(item, pushed)| Source {
+                partition: request.partition(pushed),
+                request: i,
+                item,
+            }));
+        }
+        sources.sort_by_key(|source| source.partition);
+        self.in_flight.extend(sources.iter().map(|source| source.partition));
+        Some(Batch { pending: taken, sources, careful })
+    }
+}
+
+impl Batch {
+    fn item(&self, source: Source) -> (&PushItem, &[u8]) {
+        let request = &self.pending[source.request].request;
+        let item = &request.items[source.item];
+        (item, &request.lines[item.parts.line.clone()])
+    }
+
+    fn partitions(&self) -> Vec<i64> {
+        let mut partitions: Vec<i64> = self.sources.iter().map(|source| source.partition.0).collect();
+        partitions.dedup();
+        partitions
+    }
+
+    /// The columns of a flush of those sources, which keep the batch's order.
+    fn columns(&self, sources: impl Iterator<Item = Source>) -> FlushColumns<'_> {
+        let mut columns = FlushColumns::default();
+        let mut segment_bytes = 0;
+        for source in sources {
+            let (item, line) = self.item(source);
+            let partition = source.partition.0;
+            let new_partition = columns.partitions.last() != Some(&partition);
+            if new_partition {
+                columns.partitions.push(partition);
+                columns.message_counts.push(0);
+            }
+            let segment_full = columns.segment_counts.last().is_some_and(|count| {
+                *count as usize >= SEGMENT_MESSAGES_MAX
+                    || segment_bytes + line.len() > SEGMENT_BYTES_MAX
+            });
+            if new_partition || segment_full {
+                columns.segment_partitions.push(partition);
+                columns.segment_counts.push(0);
+                columns.segment_ends.push(columns.message_counts.last().copied().unwrap_or(0));
+                segment_bytes = 0;
+            }
+            let place = columns.message_counts.last().copied().unwrap_or(0);
+            if let Some(TransactionKey::Chosen(key)) = item.key {
+                columns.keys.push(key);
+                columns.key_partitions.push(partition);
+                columns.key_places.push(place);
+            }
+            for count in [&mut columns.message_counts, &mut columns.segment_counts, &mut columns.segment_ends] {
+                if let Some(count) = count.last_mut() {
+                    *count += 1;
+                }
+            }
+            segment_bytes += line.len() + 1;
+            columns.lines.push(line);
+        }
+        columns
+    }
+}
+
+/// What became of each source of the batch.
+async fn store(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
+    let mut careful = batch.careful;
+    for _ in 1..FLUSH_ATTEMPTS {
+        let stored = if careful {
+            store_carefully(session, batch).await
+        } else {
+            store_plainly(session, batch).await
+        };
+        match stored {
+            // A key is taken. Nothing was stored; now the duplicates are separated.
+            Err(error) if error.is_unique_violation() => careful = true,
+            Err(error) if error.verdict() == pg::Verdict::Retry => {}
+            stored => return stored,
+        }
+    }
+    store_carefully(session, batch).await
+}
+
+/// One statement, which fails as a whole when a key is taken.
+async fn store_plainly(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
+    let columns = batch.columns(batch.sources.iter().copied());
+    let bases: HashMap<PartitionId, Offset> =
+        pg::flush(session, &columns).await?.into_iter().collect();
+    let mut places = Places::default();
+    Ok(batch
+        .sources
+        .iter()
+        .map(|source| match bases.get(&source.partition) {
+            Some(base) => Stored::Queued(Offset(base.0 + places.next(source.partition))),
+            None => Stored::Gone,
+        })
+        .collect())
+}
+
+/// Counts the messages of each partition; sources come partition by partition.
+#[derive(Default)]
+struct Places {
+    partition: Option<PartitionId>,
+    next: i64,
+}
+
+impl Places {
+    fn next(&mut self, partition: PartitionId) -> i64 {
+        if self.partition.replace(partition) != Some(partition) {
+            self.next = 0;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+/// What a source turns out to be, under the lock of its partition.
+#[derive(Debug, Clone, Copy)]
+enum Judged {
+    New { place: i64 },
+    /// The same transactionId as a new message of this batch.
+    SameAs { place: i64 },
+    Known(Stored),
+}
+
+/// Locks the partitions, looks which keys are taken, and stores the rest, in one transaction.
+async fn store_carefully(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
+    session
+        .transaction(async |session| {
+            let next: HashMap<PartitionId, Offset> =
+                pg::lock_partitions(session, &batch.partitions()).await?.into_iter().collect();
+            let all = batch.columns(batch.sources.iter().copied());
+            let taken: HashMap<(PartitionId, Uuid), Offset> =
+                pg::find_keys(session, &all.keys, &all.key_partitions)
+                    .await?
+                    .into_iter()
+                    .map(|(partition, key, offset)| ((partition, key), offset))
+                    .collect();
+            let judged = judge(batch, &next, &taken);
+            let new = batch.sources.iter().zip(&judged).filter_map(|(source, judged)| {
+                matches!(judged, Judged::New { .. }).then_some(*source)
+            });
+            let columns = batch.columns(new);
+            if !columns.lines.is_empty() {
+                pg::flush(session, &columns).await?;
+            }
+            // The lock is held since `next` was read, so that is where the new messages begin.
+            Ok(batch
+                .sources
+                .iter()
+                .zip(judged)
+                .map(|(source, judged)| {
+                    let base = next.get(&source.partition).map_or(0, |offset| offset.0);
+                    match judged {
+                        Judged::New { place } => Stored::Queued(Offset(base + place)),
+                        Judged::SameAs { place } => Stored::Duplicate(Offset(base + place)),
+                        Judged::Known(stored) => stored,
+                    }
+                })
+                .collect())
+        })
+        .await
+}
+
+fn judge(
+    batch: &Batch,
+    next: &HashMap<PartitionId, Offset>,
+    taken: &HashMap<(PartitionId, Uuid), Offset>,
+) -> Vec<Judged> {
+    let mut seen: HashMap<(PartitionId, Uuid), i64> = HashMap::new();
+    let mut places = Places::default();
+    batch
+        .sources
+        .iter()
+        .map(|source| {
+            let Some(next) = next.get(&source.partition) else {
+                return Judged::Known(Stored::Gone);
+            };
+            let key = match batch.item(*source).0.key {
+                // An id of ours names the message that has it.
+                Some(TransactionKey::Derived(offset)) if offset < *next => {
+                    return Judged::Known(Stored::Duplicate(offset));
+                }
+                Some(TransactionKey::Derived(_)) => return Judged::Known(Stored::ReservedId),
+                Some(TransactionKey::Chosen(key)) => (source.partition, key),
+                None => return Judged::New { place: places.next(source.partition) },
+            };
+            if let Some(offset) = taken.get(&key) {
+                return Judged::Known(Stored::Duplicate(*offset));
+            }
+            if let Some(place) = seen.get(&key) {
+                return Judged::SameAs { place: *place };
+            }
+            let place = places.next(source.partition);
+            seen.insert(key, place);
+            Judged::New { place }
+        })
+        .collect()
+}

@@ -1,0 +1,52 @@
+//! The bounded mailbox of a core: many cores send, one receives, in the order of sending.
+//!
+//! One queue for all senders, not one for each pair of cores: when a producer's answer depends on
+//! a message that another core must have seen first, "sent before" has to mean "received before"
+//! whichever core sends next. Waking a sleeping core costs 30 to 60 microseconds.
+
+use futures_channel::mpsc;
+use futures_util::{SinkExt, StreamExt};
+
+/// Messages that one core may leave unread before its senders wait. Protects memory; a core that
+/// is this far behind is the bottleneck whatever the bound is.
+const MAILBOX_MESSAGES_MAX: usize = 4096;
+
+pub struct Mailbox<T>(mpsc::Receiver<T>);
+
+pub struct Address<T>(mpsc::Sender<T>);
+
+impl<T> Clone for Address<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// The receiving core has stopped.
+#[derive(Debug, Clone, Copy)]
+pub struct Closed;
+
+pub fn mailbox<T>() -> (Address<T>, Mailbox<T>) {
+    let (sender, receiver) = mpsc::channel(MAILBOX_MESSAGES_MAX);
+    (Address(sender), Mailbox(receiver))
+}
+
+impl<T> Address<T> {
+    /// Waits while the mailbox is full.
+    pub async fn send(&self, message: T) -> Result<(), Closed> {
+        // A clone of its own for each message: its guaranteed slot keeps `send` from contending
+        // with another task of this core that waits on the same address.
+        self.0.clone().send(message).await.map_err(|_| Closed)
+    }
+
+    /// Sends without waiting; gives the message back when the mailbox is full or closed.
+    pub fn try_send(&self, message: T) -> Result<(), T> {
+        self.0.clone().try_send(message).map_err(mpsc::TrySendError::into_inner)
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// The next message, or `None` when every address is gone.
+    pub async fn next(&mut self) -> Option<T> {
+        self.0.next().await
+    }
+}

@@ -1,0 +1,58 @@
+//! The one room that names glommio: executors, tasks, timers, sockets and mailboxes.
+//!
+//! Everything else in the program runs on what is exported here, so that the runtime can be
+//! changed in one place. A task never blocks its core, and nothing here is shared between cores
+//! except the sending half of a mailbox.
+
+mod executor;
+pub mod mailbox;
+pub mod ring_flag;
+mod socket;
+
+pub use executor::{Core, CoreError, block_on, start};
+pub use socket::{Listener, Stream, connect_tcp, connect_unix, listen};
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Runs a task on this core until it ends. A panic in it ends the process (see `executor`).
+pub fn spawn(task: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(task).detach();
+}
+
+pub async fn sleep(duration: Duration) {
+    glommio::timer::sleep(duration).await;
+}
+
+/// Lets every other task that can run on this core now run before this one goes on.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// Polls `future` for at most `duration`. The future is dropped when the time is up.
+pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    let mut timer = pin!(sleep(duration));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        timer.as_mut().poll(cx).map(|()| Err(Elapsed))
+    })
+    .await
+}

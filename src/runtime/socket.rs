@@ -1,0 +1,189 @@
+//! Sockets of a core: the shared-port listener, and a stream that is TCP or a unix socket.
+//!
+//! `Stream` implements tokio's I/O traits, which is all that tokio-postgres asks for. Reads wait
+//! for readiness and then `recv` straight into the caller's buffer, so a read that is dropped
+//! while it waits has taken no bytes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::io::{AsyncRead as _, AsyncWrite as _};
+use glommio::net::{TcpListener, TcpStream, UnixStream};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Connections that the kernel keeps for a core that has not accepted them yet.
+const ACCEPT_BACKLOG: i32 = 4096;
+/// How long a peer that vanished without a word keeps its connection.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// A bound and listening socket that has no executor yet. Made on the main thread, so that a port
+/// in use is found before any core starts.
+pub struct Listener(OwnedFd);
+
+/// Binds `address` with `SO_REUSEPORT`, so that every core can have a listener of its own and the
+/// kernel spreads connections over them.
+pub fn listen(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_BACKLOG)?;
+    Ok(Listener(socket.into()))
+}
+
+impl Listener {
+    /// The bound address, with the real port when port 0 was asked for.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let socket = Socket::from(self.0.try_clone()?);
+        socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    /// Hands the socket to this core.
+    pub fn into_acceptor(self) -> Acceptor {
+        // SAFETY: the descriptor is owned, open and given up here.
+        Acceptor(unsafe { TcpListener::from_raw_fd(self.0.into_raw_fd()) })
+    }
+}
+
+pub struct Acceptor(TcpListener);
+
+impl Acceptor {
+    /// The next connection. `TCP_NODELAY` is set: answers are written whole.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        let stream = self.0.accept().await.map_err(io::Error::from)?;
+        stream.set_nodelay(true).map_err(io::Error::from)?;
+        Ok(Stream::Tcp(stream))
+    }
+}
+
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Connects within `limit`, with keep-alives so that a dead peer is noticed.
+pub async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<Stream> {
+    let stream = TcpStream::connect_timeout(address, limit).await.map_err(io::Error::from)?;
+    stream.set_nodelay(true).map_err(io::Error::from)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    socket2::SockRef::from(&BorrowedRaw(&stream)).set_tcp_keepalive(&keepalive)?;
+    Ok(Stream::Tcp(stream))
+}
+
+pub async fn connect_unix(path: &Path) -> io::Result<Stream> {
+    Ok(Stream::Unix(UnixStream::connect(path).await.map_err(io::Error::from)?))
+}
+
+/// glommio's streams give raw descriptors only; socket2 borrows through `AsFd`.
+struct BorrowedRaw<'a>(&'a TcpStream);
+
+impl std::os::fd::AsFd for BorrowedRaw<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the stream is borrowed for the lifetime of the result and keeps it open.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+impl Stream {
+    /// Reads what has arrived into the spare room of `buffer`, at most `bytes_max`. 0 is the end.
+    pub fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Reads what has arrived into `buffer`. 0 is the end of the stream.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_read_into(cx, buffer)).await
+    }
+
+    /// Writes all of `bytes`.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written =
+                std::future::poll_fn(|cx| Pin::new(&mut *self).poll_write(cx, bytes)).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+
+    /// A read that waits longer fails with `TimedOut`; `None` waits for ever.
+    pub fn set_read_timeout(&self, limit: Option<Duration>) {
+        if let Self::Tcp(stream) = self {
+            // Only a zero duration is refused, and no caller has one.
+            let _ = stream.set_read_timeout(limit);
+        }
+    }
+
+    /// A write that waits longer fails with `TimedOut`.
+    pub fn set_write_timeout(&self, limit: Option<Duration>) {
+        if let Self::Tcp(stream) = self {
+            // As for reads.
+            let _ = stream.set_write_timeout(limit);
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: glommio passes the slice to `recv`, which only writes to it, and the part that
+        // it wrote is what is marked as filled.
+        let unfilled = unsafe {
+            let spare = buffer.unfilled_mut();
+            std::slice::from_raw_parts_mut(spare.as_mut_ptr().cast::<u8>(), spare.len())
+        };
+        let count = ready!(self.poll_read_into(cx, unfilled))?;
+        // SAFETY: `recv` initialised the first `count` bytes.
+        unsafe { buffer.assume_init(count) };
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_close(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_close(cx),
+        }
+    }
+}
