@@ -167,7 +167,7 @@ fn a_head_without_end_is_refused() {
     let server = Server::start();
     let mut wire = server.wire();
     wire.send(format!("GET /{} HTTP/1.1\r\nHost: queen\r\n\r\n", "x".repeat(12_000)));
-    assert_eq!(code(&wire.answer(), 414), "uri_too_long");
+    assert_eq!(code(&wire.answer(), 414), "target_too_long");
     wire.closed();
 
     for many in ["X-Field: value\r\n".repeat(10_000), format!("X: {}\r\n", "x".repeat(200_000))] {
@@ -181,29 +181,29 @@ fn a_head_without_end_is_refused() {
 fn garbage_is_refused_and_the_connection_closed() {
     let server = Server::start();
     let cases = [
-        ("\0\0\0\0\r\n\r\n", 400, "bad_request"),
-        ("GET\r\n\r\n", 400, "bad_request"),
-        ("GET /health HTTP/1.1\r\n\r\n", 400, "bad_request"),
-        ("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_request"),
-        ("GET /health HTTP/1.1\r\nHost : queen\r\n\r\n", 400, "bad_request"),
-        ("GET /health HTTP/1.1\r\nHost: queen\r\n folded: x\r\n\r\n", 400, "bad_request"),
-        ("GET /health HTTP/3.0\r\nHost: queen\r\n\r\n", 505, "version_not_supported"),
+        ("\0\0\0\0\r\n\r\n", 400, "malformed_request"),
+        ("GET\r\n\r\n", 400, "malformed_request"),
+        ("GET /health HTTP/1.1\r\n\r\n", 400, "malformed_request"),
+        ("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed_request"),
+        ("GET /health HTTP/1.1\r\nHost : queen\r\n\r\n", 400, "malformed_request"),
+        ("GET /health HTTP/1.1\r\nHost: queen\r\n folded: x\r\n\r\n", 400, "malformed_request"),
+        ("GET /health HTTP/3.0\r\nHost: queen\r\n\r\n", 505, "http_version_unsupported"),
         (
             "POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
-            "bad_request",
+            "malformed_request",
         ),
-        ("POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: 1x\r\n\r\n", 400, "bad_request"),
-        ("POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: -1\r\n\r\n", 400, "bad_request"),
+        ("POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: 1x\r\n\r\n", 400, "malformed_request"),
+        ("POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
         (
             "POST / HTTP/1.1\r\nHost: queen\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             501,
-            "not_implemented",
+            "transfer_coding_unsupported",
         ),
         (
             "POST / HTTP/1.1\r\nHost: queen\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
             400,
-            "bad_request",
+            "malformed_request",
         ),
     ];
     for (bytes, status, expected) in cases {
