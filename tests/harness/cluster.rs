@@ -1,0 +1,217 @@
+//! A private PostgreSQL cluster for each test binary, on a unix socket in a scratch directory, and
+//! a fresh database in it for each test.
+//!
+//! The cluster is started by a guardian: a shell that reads from a pipe which only this process
+//! holds. However the process ends, the pipe closes, and the guardian stops PostgreSQL and removes
+//! the directory. PostgreSQL refuses to run as root, so the guardian is an unprivileged user then.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::{Client as Sql, Config, NoTls};
+
+use super::eventually;
+
+/// The owner of every database that a server gets: not a superuser, as promised to operators.
+pub const USER: &str = "queen";
+
+/// Servers of parallel tests, their cores and the tests' own looks all count against this.
+const CONNECTIONS_MAX: &str = "max_connections=300";
+
+/// Obeys one order a line until its input ends, which is when the tests have ended.
+const GUARDIAN: &str = r#"
+stop() { kill -QUIT "$postgres" 2>/dev/null; wait "$postgres"; }
+while read -r order; do
+    case $order in
+    start)
+        "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c "$3" -c "$4" \
+            -c shared_buffers=64MB -c logging_collector=off >>"$2/log" 2>&1 </dev/null &
+        postgres=$! ;;
+    crash) stop ;;
+    esac
+done
+stop
+rm -rf "$2"
+"#;
+
+/// A running cluster. Lives as long as the test binary, or as long as its value.
+pub struct Cluster {
+    directory: PathBuf,
+    guardian: Child,
+    /// Closed by the drop of the cluster or the death of the process; either stops PostgreSQL.
+    pipe: Option<ChildStdin>,
+}
+
+impl Cluster {
+    /// The cluster that the tests of this binary share. It does not wait for disks.
+    fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start("fsync=off"))
+    }
+
+    /// Starts a cluster with one extra setting, such as `fsync=on` where durability is attacked.
+    pub fn start(setting: &str) -> Self {
+        let binaries = binaries();
+        let directory = tempfile::Builder::new()
+            .prefix("queen-test-")
+            .tempdir_in("/tmp")
+            .expect("the scratch directory can be made")
+            .keep();
+        let user = unprivileged();
+        if let Some((uid, gid)) = user {
+            chown(&directory, Some(uid), Some(gid)).expect("root can give a directory away");
+        }
+        let initdb = as_user(&binaries.join("initdb"), user)
+            .arg("-D")
+            .arg(directory.join("data"))
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--locale=C"])
+            .arg("--encoding=UTF8")
+            .current_dir(&directory)
+            .output()
+            .expect("initdb can be run");
+        assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        let mut guardian = as_user(Path::new("/bin/sh"), user)
+            .args(["-c", GUARDIAN, "guardian"])
+            .args([&binaries, &directory])
+            .args([setting, CONNECTIONS_MAX])
+            .current_dir(&directory)
+            .stdin(Stdio::piped())
+            // A ctrl-C in the terminal ends the tests; the guardian must outlive it.
+            .process_group(0)
+            .spawn()
+            .expect("the guardian can be run");
+        let pipe = guardian.stdin.take();
+        let mut cluster = Self { directory, guardian, pipe };
+        cluster.restart();
+        let role = format!("CREATE ROLE {USER} LOGIN");
+        cluster.admin().batch_execute(&role).expect("a new cluster has no such role");
+        cluster
+    }
+
+    /// Stops PostgreSQL as a crash does: at once, with recovery at the next start.
+    pub fn crash(&mut self) {
+        self.order("crash");
+        eventually("PostgreSQL is gone", || {
+            self.config("postgres", "postgres").connect(NoTls).is_err().then_some(())
+        });
+    }
+
+    /// Starts PostgreSQL and waits until it accepts connections.
+    pub fn restart(&mut self) {
+        self.order("start");
+        self.admin();
+    }
+
+    fn order(&mut self, order: &str) {
+        let pipe = self.pipe.as_mut().expect("the pipe is open until the drop");
+        writeln!(pipe, "{order}").expect("the guardian reads");
+    }
+
+    fn admin(&self) -> Sql {
+        eventually("PostgreSQL accepts connections", || {
+            self.config("postgres", "postgres").connect(NoTls).ok()
+        })
+    }
+
+    pub fn socket_directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn config(&self, user: &str, database: &str) -> Config {
+        let mut config = Config::new();
+        config.host_path(&self.directory).user(user).dbname(database);
+        config
+    }
+
+    /// Creates a database that nobody has seen and returns its name.
+    fn create_database(&self) -> String {
+        static CREATED: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", CREATED.fetch_add(1, Ordering::Relaxed));
+        let create = format!("CREATE DATABASE {name} OWNER {USER}");
+        self.admin().batch_execute(&create).expect("the name is new");
+        name
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        // Nothing to do about a guardian that cannot be awaited; its pipe is closed.
+        let _ = self.guardian.wait();
+    }
+}
+
+/// One database, for the servers of one test and for the test's own looks into it.
+pub struct Database {
+    socket_directory: PathBuf,
+    config: Config,
+    pub name: String,
+}
+
+impl Database {
+    /// A database in the cluster of this test binary.
+    pub fn fresh() -> Self {
+        Self::on(Cluster::shared())
+    }
+
+    pub fn on(cluster: &Cluster) -> Self {
+        let name = cluster.create_database();
+        let config = cluster.config(USER, &name);
+        Self { socket_directory: cluster.socket_directory().to_owned(), config, name }
+    }
+
+    pub fn socket_directory(&self) -> &Path {
+        &self.socket_directory
+    }
+
+    /// A connection of the test's own. The search path names the schema that servers use.
+    pub fn connect(&self) -> Sql {
+        let mut sql = self.config.connect(NoTls).expect("the database is up");
+        sql.batch_execute("SET search_path = queen").expect("a search path may name any schema");
+        sql
+    }
+}
+
+/// Where `initdb` and `postgres` are: what `pg_config` says, else the newest in Debian's layout.
+fn binaries() -> PathBuf {
+    let told = Command::new("pg_config").arg("--bindir").output().ok();
+    let told = told.and_then(|output| String::from_utf8(output.stdout).ok());
+    let told = told.map(|path| PathBuf::from(path.trim()));
+    if let Some(path) = told.filter(|path| path.join("initdb").exists()) {
+        return path;
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max()
+        .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")))
+        .expect("PostgreSQL's server binaries are installed (package postgresql)")
+}
+
+/// The user and group that PostgreSQL runs as, when the tests run as root.
+fn unprivileged() -> Option<(u32, u32)> {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").expect("a Unix system has users");
+    ["postgres", "nobody"].iter().find_map(|name| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2).map(|id| id.parse().ok());
+        Some((fields.next()??, fields.next()??))
+    })
+}
+
+fn as_user(program: &Path, user: Option<(u32, u32)>) -> Command {
+    let mut command = Command::new(program);
+    if let Some((uid, gid)) = user {
+        command.uid(uid).gid(gid);
+    }
+    command
+}

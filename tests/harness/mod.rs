@@ -1,0 +1,39 @@
+//! What every integration test stands on: a private PostgreSQL cluster for each test binary, a
+//! fresh database for each test, the real server on a free port, and clients for both ends.
+//!
+//! Nothing here sleeps to synchronise: [`eventually`] polls a condition until a deadline. Nothing
+//! outlives the test binary: the servers get a death signal and the cluster has a guardian.
+
+// Each test binary compiles the harness anew and uses its own part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod client;
+pub mod cluster;
+pub mod server;
+pub mod wire;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use client::{Answer, Client, Message, encode, text};
+pub use cluster::Database;
+pub use server::{Server, Settings};
+pub use wire::Wire;
+
+/// Longer than anything on a loaded machine takes, shorter than a reader's patience.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a condition is left alone between two looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Looks until `condition` gives a value and returns it; panics with `what` after [`PATIENCE`].
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "still waiting after {PATIENCE:?}: {what}");
+        thread::sleep(POLL_INTERVAL);
+    }
+}

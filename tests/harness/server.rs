@@ -1,0 +1,190 @@
+//! The real server as a child process: started with its settings in the environment, awaited by
+//! its ready line, killed by its own handle.
+//!
+//! The output is read on threads from the start, so that a chatty server never blocks on a full
+//! pipe, and it is shown when the test that owns the server fails.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io, thread};
+
+use super::cluster::{Database, USER};
+use super::{Client, Wire, eventually};
+
+/// The ready line names the bound address after these words.
+const READY: &str = "listening on ";
+
+/// What differs from test to test.
+pub struct Settings {
+    pub workers: u32,
+    /// More environment, as the server reads it; wins over the harness's own.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { workers: 1, environment: Vec::new() }
+    }
+}
+
+/// A running server. Dereferences to a [`Client`] of it.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    client: Client,
+    log: Log,
+    /// Keeps a database made for this server alone as long as the server.
+    pub database: Arc<Database>,
+}
+
+impl Server {
+    /// One core, a database of its own.
+    pub fn start() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A database of its own.
+    pub fn with(settings: Settings) -> Self {
+        Self::on(&Arc::new(Database::fresh()), settings)
+    }
+
+    /// One more server on a database that others may use too.
+    pub fn on(database: &Arc<Database>, settings: Settings) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_queen"));
+        command
+            .arg("serve")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("RUST_BACKTRACE", "1")
+            .env("HOST", "127.0.0.1")
+            .env("PORT", "0")
+            .env("NUM_WORKERS", settings.workers.to_string())
+            .env("LOG_LEVEL", std::env::var("QUEEN_TEST_LOG").unwrap_or("info".to_owned()))
+            .env("PG_HOST", database.socket_directory())
+            .env("PG_USER", USER)
+            .env("PG_DB", &database.name)
+            .env("PG_SCHEMA", "queen")
+            .envs(settings.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches nothing but this new process.
+        unsafe { command.pre_exec(die_with_the_test) };
+        let mut child = command.spawn().expect("the built binary can be run");
+        let log = Log::default();
+        log.read(child.stdout.take().expect("stdout is piped"));
+        log.read(child.stderr.take().expect("stderr is piped"));
+        let address = ready(&mut child, &log);
+        let client = Client::new(address);
+        Self { child, address, client, log, database: Arc::clone(database) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client with connections of its own, for another thread of a test.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// A bare connection, for what a well-behaved client never sends.
+    pub fn wire(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// Whether the server has said something that contains `text`.
+    pub fn said(&self, text: &str) -> bool {
+        self.log.lines().iter().any(|line| line.contains(text))
+    }
+
+    /// SIGKILL: a crash, not a stop.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+    }
+
+    /// SIGTERM and the wait for the end; the exit code, or the signal as a negative number.
+    pub fn stop(&mut self) -> i32 {
+        let process = libc::pid_t::try_from(self.child.id()).expect("a process id fits");
+        // SAFETY: the child has not been waited for, so the id is still its own.
+        assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
+        let status =
+            eventually("the server stops", || self.child.try_wait().expect("the child is ours"));
+        status.code().unwrap_or_else(|| -status.signal().expect("no code means a signal"))
+    }
+}
+
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the server at {} said ---\n{}", self.address, self.log);
+        }
+    }
+}
+
+/// The servers of a test are started on the test's thread, so they die with it at the latest.
+fn die_with_the_test() -> io::Result<()> {
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number and no pointer.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The bound address from the ready line; panics with the log when the server ends before it.
+fn ready(child: &mut Child, log: &Log) -> SocketAddr {
+    eventually("the server prints its ready line", || {
+        let address = log.lines().iter().find_map(|line| address_in(line));
+        let ended = child.try_wait().expect("the child is ours");
+        assert!(address.is_some() || ended.is_none(), "the server ended: {ended:?}\n{log}");
+        address
+    })
+}
+
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let after = &line[line.find(READY)? + READY.len()..];
+    let end = after.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
+    after[..end.unwrap_or(after.len())].parse().ok()
+}
+
+/// The lines that a server printed, shared with the threads that read them.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn read(&self, stream: impl Read + Send + 'static) {
+        let log = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                log.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.lines().join("\n"))
+    }
+}

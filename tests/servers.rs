@@ -1,0 +1,131 @@
+//! Several servers on one database: the promises hold across them as they do within one.
+
+mod harness;
+
+use std::collections::HashSet;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::{Server, Settings, eventually};
+use serde_json::{Value, json};
+
+/// How long another server may take to see what one has answered.
+const ACROSS_SERVERS: Duration = Duration::from_millis(50);
+
+/// Two servers of one core each.
+fn two() -> [Server; 2] {
+    let first = Server::start();
+    let second = Server::on(&first.database, Settings::default());
+    [first, second]
+}
+
+#[test]
+fn two_servers_may_start_on_an_empty_database_at_once() {
+    let first = Server::start();
+    for _ in 0..3 {
+        let database = std::sync::Arc::new(harness::Database::fresh());
+        thread::scope(|scope| {
+            for n in 0..3 {
+                let database = &database;
+                scope.spawn(move || {
+                    let server = Server::on(database, Settings::default());
+                    server.push_one("q", "p", n);
+                });
+            }
+        });
+    }
+    first.get("/health").expect(200);
+}
+
+#[test]
+fn concurrent_pushes_of_one_transaction_id_on_two_servers_store_one_copy() {
+    let servers = two();
+    let racers = 8;
+    let barrier = Barrier::new(racers);
+    for round in 0..20 {
+        let (servers, barrier) = (&servers, &barrier);
+        let race = move |n: usize| {
+            let client = servers[n % 2].client();
+            let id = format!("race-{round}");
+            let items = json!([{ "queue": "q", "partition": "p", "transactionId": id }]);
+            barrier.wait();
+            client.push(&items).remove(0)
+        };
+        let answers: Vec<Value> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..racers).map(|n| scope.spawn(move || race(n))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let queued = answers.iter().filter(|answer| answer["status"] == "queued").count();
+        let ids: HashSet<String> = answers.iter().map(|a| a["messageId"].to_string()).collect();
+        assert_eq!((queued, ids.len()), (1, 1), "{answers:?}");
+    }
+    assert_eq!(servers[0].pop("q", "batch=100").len(), 20);
+}
+
+#[test]
+fn another_server_sees_a_push_soon() {
+    let servers = two();
+    let mut slowest = Duration::ZERO;
+    for n in 0..50_usize {
+        let partition = format!("p{}", n % 5);
+        servers[n % 2].push_one("q", &partition, n);
+        let pushed = Instant::now();
+        let messages = eventually("the other server delivers", || {
+            let messages = servers[(n + 1) % 2].pop("q", "autoAck=true");
+            (!messages.is_empty()).then_some(messages)
+        });
+        slowest = slowest.max(pushed.elapsed());
+        assert_eq!(messages[0]["data"], n);
+    }
+    // The promise is about the server; the test's own machine gets some room.
+    assert!(slowest < ACROSS_SERVERS * 4, "the slowest took {slowest:?}");
+}
+
+#[test]
+fn a_lease_of_one_server_is_respected_and_may_be_acknowledged_by_another() {
+    let [first, second] = two();
+    first.push_all("q", "p", 0..4);
+    let messages = first.pop("q", "batch=2");
+    assert!(second.pop("q", "batch=9").is_empty());
+    second.complete_all(&messages);
+    second.complete_all(&messages);
+    let rest = eventually("the rest is free", || {
+        let rest = first.pop("q", "batch=9");
+        (!rest.is_empty()).then_some(rest)
+    });
+    assert_eq!(rest.len(), 2);
+    second.ack(&rest[0], "failed");
+    assert_eq!(second.pop("q", "batch=9")[0]["deliveryAttempt"], 2);
+}
+
+#[test]
+fn a_queue_that_another_server_deleted_is_made_anew() {
+    let [first, second] = two();
+    for round in 0..5 {
+        for server in [&first, &second] {
+            let answer = server.push_one("q", "p", round);
+            assert_eq!(answer["status"], "queued");
+        }
+        let messages = eventually("both messages are there", || {
+            let messages = second.pop("q", "batch=9&autoAck=true");
+            (!messages.is_empty()).then_some(messages)
+        });
+        assert_eq!(messages.len(), 2, "round {round}: {messages:?}");
+        let (deleting, other) = if round % 2 == 0 { (&first, &second) } else { (&second, &first) };
+        assert_eq!(deleting.delete_queue("q")["existed"], true);
+        assert!(other.pop("q", "").is_empty());
+    }
+}
+
+#[test]
+fn options_changed_on_one_server_reach_the_other() {
+    let [first, second] = two();
+    first.configure("q", &json!({ "retryLimit": 0 }));
+    second.push_one("q", "p", 1);
+    assert_eq!(second.ack(&second.pop("q", "")[0], "failed")["dlq"], true);
+    first.configure("q", &json!({ "retryLimit": 1 }));
+    second.push_one("q", "p", 2);
+    let message = eventually("the message is there", || second.pop("q", "").pop());
+    assert_eq!(second.ack(&message, "failed")["dlq"], false);
+}
