@@ -83,9 +83,7 @@ impl<'a> QueryPair<'a> {
     /// Whether this pair's name is `name` after decoding. A name that cannot be decoded is
     /// nobody's.
     pub fn is_named(&self, name: &str) -> bool {
-        self.name == name
-            || (first_encoded(self.name.as_bytes(), Plus::Space).is_some()
-                && percent_decode(self.name, Plus::Space).is_ok_and(|decoded| decoded == name))
+        percent_decode(self.name, Plus::Space).is_ok_and(|decoded| decoded == name)
     }
 
     pub fn decoded_value(&self) -> Result<Cow<'a, str>, DecodeError> {
@@ -203,6 +201,7 @@ mod tests {
         assert_eq!(value("a").as_deref(), Some("b=c"));
         assert_eq!(value("plus").as_deref(), Some("a b"));
         assert_eq!(value("bad"), None);
+        assert_eq!(value("na%6De"), None);
         assert_eq!(query_pairs(query).count(), 9);
         assert_eq!(query_pairs("").count(), 0);
         assert_eq!(query_pairs("&&&").count(), 0);
