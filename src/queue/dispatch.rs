@@ -33,7 +33,7 @@ pub type Grant<R> = Vec<R>;
 
 /// Makes the token that stands for a reserved partition; dropping it unused must lead to
 /// [`Outcome::Unused`].
-pub type Reserve<'a, R> = &'a dyn Fn(&GroupKey, PartitionId) -> R;
+pub type Reserve<'a, R> = &'a dyn Fn(&GroupKey, PartitionId, &Arc<str>) -> R;
 
 /// A request for partitions.
 pub struct Ask<R> {
@@ -42,7 +42,8 @@ pub struct Ask<R> {
     pub partitions_max: usize,
     /// Whether to wait when there is none.
     pub wait: bool,
-    /// Gets nothing only when `wait` is false. Closed by a poll that went away.
+    /// Gets nothing only when `wait` is false, and is closed when nothing is known. The other end
+    /// is closed by a poll that went away.
     pub grant: oneshot::Sender<Grant<R>>,
 }
 
@@ -183,6 +184,7 @@ impl<R> Dispatch<R> {
     ) {
         let Some(ring) = self.rings.get_mut(key) else { return };
         ring.scanning = false;
+        let succeeded = found.is_some();
         if let Some((partitions, truncated)) = found {
             ring.scanned_at = Some(now);
             ring.truncated = truncated;
@@ -193,8 +195,15 @@ impl<R> Dispatch<R> {
             }
         }
         ring.serve_waiters(now, reserve);
-        // Whoever does not wait has its answer now.
-        ring.waiters.retain_mut(|waiter| waiter.wait);
+        // Whoever does not wait has its answer now: nothing is there, or, when the scan failed and
+        // the channel just closes, nobody knows.
+        let (waiting, answered) = ring.waiters.drain(..).partition(|waiter| waiter.wait);
+        ring.waiters = waiting;
+        if succeeded {
+            for waiter in answered {
+                let _ = waiter.grant.send(Vec::new());
+            }
+        }
     }
 
     /// Messages were stored in a partition.
@@ -469,13 +478,12 @@ impl<R> Ring<R> {
         now: Instant,
         reserve: Reserve<'_, R>,
     ) {
-        for partition in &partitions {
-            if let Some(known) = self.partitions.get_mut(partition) {
-                known.state = State::Reserved { since: now, grew: false };
-            }
-        }
+        let tokens = partitions.into_iter().filter_map(|partition| {
+            let known = self.partitions.get_mut(&partition)?;
+            known.state = State::Reserved { since: now, grew: false };
+            Some(reserve(&self.key, partition, &known.name))
+        });
         // A grant that nobody takes comes back through the tokens' drop.
-        let tokens = partitions.into_iter().map(|partition| reserve(&self.key, partition));
         let _ = ask.grant.send(tokens.collect());
     }
 
@@ -522,6 +530,19 @@ mod tests {
     const P: PartitionId = PartitionId(1);
     const Q: PartitionId = PartitionId(2);
 
+    #[test]
+    fn a_failed_scan_is_not_an_empty_answer() {
+        let mut world = World::scanned();
+        world.start += SCAN_INTERVAL;
+        let (scan, mut grant) = world.ask(false, None);
+        let (_, mut waiting) = world.ask(true, None);
+        assert!(scan);
+        let key = world.key.clone();
+        world.dispatch.scanned(&key, None, world.start, &|_, p, _| p);
+        assert!(grant.try_recv().is_err());
+        assert_eq!(waiting.try_recv().unwrap(), None, "who waits goes on waiting");
+    }
+
     struct World {
         dispatch: Dispatch<PartitionId>,
         key: GroupKey,
@@ -535,8 +556,13 @@ mod tests {
             let mut world = Self { dispatch: Dispatch::default(), key, start: Instant::now() };
             let (scan, mut grant) = world.ask(false, None);
             assert!(scan, "the first request of a group asks for a scan");
-            world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|_, p| p);
-            assert!(grant.try_recv().is_err(), "nothing was found and nothing waits");
+            world.dispatch.scanned(
+                &world.key,
+                Some((Vec::new(), false)),
+                world.start,
+                &|_, p, _| p,
+            );
+            assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
             world
         }
 
@@ -547,17 +573,17 @@ mod tests {
         ) -> (bool, oneshot::Receiver<Vec<PartitionId>>) {
             let (grant, receiver) = oneshot::channel();
             let ask = Ask { partition: partition.map(Arc::from), partitions_max: 1, wait, grant };
-            (self.dispatch.ask(&self.key, ask, self.start, &|_, p| p), receiver)
+            (self.dispatch.ask(&self.key, ask, self.start, &|_, p, _| p), receiver)
         }
 
         fn grew(&mut self, partition: PartitionId) {
             let name = Arc::from(format!("p{}", partition.0));
-            self.dispatch.grew("q", partition, &name, self.start, &|_, p| p);
+            self.dispatch.grew("q", partition, &name, self.start, &|_, p, _| p);
         }
 
         fn outcome(&mut self, partition: PartitionId, outcome: Outcome, reserved: bool) {
             let key = self.key.clone();
-            self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|_, p| p);
+            self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|_, p, _| p);
         }
 
         fn pop(&mut self) -> Vec<PartitionId> {
@@ -616,7 +642,7 @@ mod tests {
             world.outcome(P, Outcome::Leased { ms: 60_000, more }, true);
             assert_eq!(world.pop(), []);
             let key = world.key.clone();
-            world.dispatch.released(&key, P, pending, world.start, &|_, p| p);
+            world.dispatch.released(&key, P, pending, world.start, &|_, p, _| p);
             assert_eq!(world.pop(), expected);
             world.outcome(P, Outcome::Drained, true);
         }
@@ -631,9 +657,9 @@ mod tests {
         let (_, mut waiter) = world.ask(true, None);
         let due = world.dispatch.next_timer().unwrap();
         assert_eq!(due, world.start + Duration::from_secs(1));
-        world.dispatch.advance(due - Duration::from_millis(1), &|_, p| p);
+        world.dispatch.advance(due - Duration::from_millis(1), &|_, p, _| p);
         assert_eq!(waiter.try_recv().unwrap(), None);
-        world.dispatch.advance(due, &|_, p| p);
+        world.dispatch.advance(due, &|_, p, _| p);
         assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
         assert_eq!(world.dispatch.next_timer(), None);
     }
@@ -645,7 +671,7 @@ mod tests {
         world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, false);
         assert_eq!(world.pop(), []);
         let key = world.key.clone();
-        world.dispatch.released(&key, P, false, world.start, &|_, p| p);
+        world.dispatch.released(&key, P, false, world.start, &|_, p, _| p);
         assert_eq!(world.pop(), [P]);
     }
 
@@ -659,7 +685,7 @@ mod tests {
         assert!(world.dispatch.due_scans(later).is_empty(), "one scan at a time");
         let found = Scanned { partition: P, name: Arc::from("p1"), hidden_ms: 0 };
         let key = world.key.clone();
-        world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, p| p);
+        world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, p, _| p);
         let mut waiter = waiter;
         assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
     }

@@ -2,7 +2,8 @@
 //!
 //! A lane is a task with one session. An idle lane takes the next work at once; while all are busy
 //! the work collects, and so batches grow by themselves under load and nothing waits for a timer.
-//! While no lane is connected, work is refused instead of kept.
+//! Work that was not begun when the connections were lost waits for new ones; when they do not
+//! come soon, it is refused.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 
@@ -21,6 +22,9 @@ use crate::runtime;
 /// Between attempts to connect.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// How long work waits for a connection when none is up. Longer than it takes to connect again
+/// after a cut, shorter than a client's patience.
+const CONNECTION_GRACE: Duration = Duration::from_millis(700);
 /// Single operations that wait for a connection; each is a request that waits for its answer.
 const JOBS_MAX: usize = 10_000;
 
@@ -38,6 +42,8 @@ pub(super) struct Lanes {
     jobs: RefCell<VecDeque<Job>>,
     idle: RefCell<Vec<Waker>>,
     connected: Cell<usize>,
+    /// Since when no connection is up.
+    down_since: Cell<Option<Instant>>,
     /// Which kind of work is looked at first; advances so that none starves another.
     turn: Cell<usize>,
     stopping: Cell<bool>,
@@ -50,17 +56,34 @@ impl Lanes {
             jobs: RefCell::default(),
             idle: RefCell::default(),
             connected: Cell::new(0),
+            down_since: Cell::new(Some(Instant::now())),
             turn: Cell::new(0),
             stopping: Cell::new(false),
         }
     }
 
-    /// Refuses while no connection is up.
+    /// Refuses when no connection has been up for a while.
     pub fn check(&self) -> Result<(), pg::Error> {
-        if self.connected.get() == 0 {
+        if self.is_down() {
             return Err(pg::Error::Unavailable("no connection".to_owned()));
         }
         Ok(())
+    }
+
+    fn is_down(&self) -> bool {
+        self.down_since.get().is_some_and(|since| since.elapsed() >= CONNECTION_GRACE)
+    }
+
+    fn went_up(&self) {
+        self.connected.update(|count| count + 1);
+        self.down_since.set(None);
+    }
+
+    fn went_down(&self) {
+        self.connected.update(|count| count - 1);
+        if self.connected.get() == 0 {
+            self.down_since.set(Some(Instant::now()));
+        }
     }
 
     pub fn connected(&self) -> usize {
@@ -112,19 +135,19 @@ impl Engine {
             match Session::connect(&self.lanes.settings).await {
                 Ok(session) => {
                     pause = RECONNECT_MIN;
-                    self.lanes.connected.update(|count| count + 1);
+                    self.lanes.went_up();
                     self.work_on(&session).await;
-                    self.lanes.connected.update(|count| count - 1);
+                    self.lanes.went_down();
                 }
                 Err(error) => {
-                    if self.lanes.connected.get() == 0 {
+                    if self.lanes.is_down() {
                         tracing::warn!(core = self.core, %error, "no database connection");
                     }
                     runtime::sleep(pause).await;
                     pause = RECONNECT_MAX.min(pause * 2);
                 }
             }
-            if self.lanes.connected.get() == 0 {
+            if self.lanes.is_down() {
                 self.refuse_pending();
             } else {
                 self.lanes.wake();

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 
-use super::Engine;
 use super::dispatch::{Ask, Dispatch, GroupKey, Outcome, Scanned};
+use super::{Engine, Error};
 use crate::ids::PartitionId;
 use crate::pg;
 use crate::runtime;
@@ -60,6 +60,7 @@ pub enum Message {
 pub struct Reservation {
     pub key: GroupKey,
     pub partition: PartitionId,
+    pub name: Arc<str>,
     owner: Address<Message>,
     reported: bool,
 }
@@ -87,14 +88,14 @@ impl Engine {
         usize::try_from(hasher.finish() % self.peers.len() as u64).unwrap_or(0)
     }
 
-    /// Asks the owner for partitions; empty when there are none and `ask` does not wait.
+    /// Asks the owner for partitions; empty when there are none and `wait` is not set.
     pub(super) async fn reserve(
         self: &Rc<Self>,
         key: &GroupKey,
         partition: Option<Arc<str>>,
         partitions_max: usize,
         wait: bool,
-    ) -> Vec<Reservation> {
+    ) -> Result<Vec<Reservation>, Error> {
         let (grant, granted) = oneshot::channel();
         let ask = Ask { partition, partitions_max, wait, grant };
         let owner = self.owner(key);
@@ -103,7 +104,10 @@ impl Engine {
         } else {
             let _ = self.peers[owner].send(Message::Ask { key: key.clone(), ask }).await;
         }
-        granted.await.unwrap_or_default()
+        granted.await.map_err(|_| {
+            pg::Error::Unavailable("the partitions of the queue could not be read".to_owned())
+                .into()
+        })
     }
 
     /// Tells the owner what became of a reserved partition.
@@ -209,12 +213,13 @@ impl Engine {
         change: impl FnOnce(
             &mut Dispatch<Reservation>,
             Instant,
-            &dyn Fn(&GroupKey, PartitionId) -> Reservation,
+            &dyn Fn(&GroupKey, PartitionId, &Arc<str>) -> Reservation,
         ) -> T,
     ) -> T {
-        let reserve = |key: &GroupKey, partition| Reservation {
+        let reserve = |key: &GroupKey, partition, name: &Arc<str>| Reservation {
             key: key.clone(),
             partition,
+            name: Arc::clone(name),
             owner: self.peers[self.core].clone(),
             reported: false,
         };
@@ -241,7 +246,7 @@ impl Engine {
         });
     }
 
-    async fn scan_partitions(&self, key: &GroupKey) -> Result<(Vec<Scanned>, bool), super::Error> {
+    async fn scan_partitions(&self, key: &GroupKey) -> Result<(Vec<Scanned>, bool), Error> {
         let Some(queue) = self.find_queue(&key.queue).await? else {
             return Ok((Vec::new(), false));
         };

@@ -19,6 +19,8 @@ use crate::runtime;
 const ATTEMPTS_MAX: usize = 256;
 /// When to look again at a partition whose messages are too young to be seen.
 const DELAYED_LOOK_MS: i64 = 100;
+/// Before the burial of a poisonous message is tried again.
+const BURY_PAUSE_MS: i64 = 1000;
 /// Of a queue whose `leaseTime` is 0.
 const LEASE_SECONDS_DEFAULT: i64 = 60;
 
@@ -66,41 +68,42 @@ pub struct Popped {
 /// A partition to try, with the owner's token unless it was named by the request.
 struct Candidate {
     partition: PartitionId,
+    name: Arc<str>,
     reservation: Option<Reservation>,
 }
 
 impl Engine {
     /// Takes messages; `None` when there are none, at once or by the end of the wait.
     pub async fn pop(self: &Rc<Self>, request: &PopRequest) -> Result<Option<Popped>, Error> {
-        let Some(wait) = request.wait else {
-            return self.pop_now(request, ATTEMPTS_MAX).await;
-        };
-        let limit = wait.saturating_sub(request.arrived.elapsed());
-        match runtime::timeout(limit, self.pop_waiting(request)).await {
-            Ok(popped) => popped.map(Some),
-            Err(_) => Ok(None),
+        match request.wait {
+            None => self.pop_now(request, ATTEMPTS_MAX).await,
+            Some(wait) => self.pop_waiting(request, request.arrived + wait).await,
         }
     }
 
-    async fn pop_waiting(self: &Rc<Self>, request: &PopRequest) -> Result<Popped, Error> {
+    /// Only waiting ends at the deadline: a claim that has begun may have moved the cursor, so
+    /// its answer is waited for.
+    async fn pop_waiting(
+        self: &Rc<Self>,
+        request: &PopRequest,
+        deadline: Instant,
+    ) -> Result<Option<Popped>, Error> {
         let key = group_key(request);
         // A named partition is looked at directly first: the ring may not know of it yet.
         if request.partition.is_some()
             && let Some(popped) = self.pop_now(request, 1).await?
         {
-            return Ok(popped);
+            return Ok(Some(popped));
         }
         loop {
             self.register(request).await?;
             let partition = request.partition.clone();
-            let granted = self.reserve(&key, partition, request.partitions_max, true).await;
-            if granted.is_empty() {
-                // The owner has stopped; so does this server.
-                return Err(Error::Overloaded);
-            }
-            let candidates = granted.into_iter().map(Candidate::from).collect();
+            let waiting = self.reserve(&key, partition, request.partitions_max, true);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(granted) = runtime::timeout(left, waiting).await else { return Ok(None) };
+            let candidates = granted?.into_iter().map(Candidate::from).collect();
             if let Some(popped) = self.try_candidates(request, candidates).await? {
-                return Ok(popped);
+                return Ok(Some(popped));
             }
         }
     }
@@ -112,15 +115,15 @@ impl Engine {
     ) -> Result<Option<Popped>, Error> {
         let Some((queue, _)) = self.register(request).await? else { return Ok(None) };
         if let Some(name) = &request.partition {
-            let Some((_, partition)) = self.find_partition(&queue, name).await? else {
+            let Some((name, partition)) = self.find_partition(&queue, name).await? else {
                 return Ok(None);
             };
-            let candidates = vec![Candidate { partition, reservation: None }];
+            let candidates = vec![Candidate { partition, name, reservation: None }];
             return self.try_candidates(request, candidates).await;
         }
         let key = group_key(request);
         for _ in 0..attempts {
-            let granted = self.reserve(&key, None, request.partitions_max, false).await;
+            let granted = self.reserve(&key, None, request.partitions_max, false).await?;
             if granted.is_empty() {
                 return Ok(None);
             }
@@ -170,13 +173,14 @@ impl Engine {
         let answers = self.claim(claims).await?;
         let mut popped = Popped { queue, group, partitions: Vec::new(), lease: Uuid::nil() };
         for (candidate, answer) in candidates.into_iter().zip(answers) {
-            let outcome = self.outcome(&answer, &popped, &candidate, request, lease_ms).await?;
+            // Nothing from here on may fail the pop: cursors have moved.
+            let outcome = self.outcome(&answer, &popped, &candidate, request, lease_ms).await;
             let partition = candidate.partition;
             if let ClaimAnswer::Taken(claimed) = answer {
                 if lease_ms > 0 {
                     popped.lease = claimed.lease;
                 }
-                let partition_name = self.name_of(&popped.queue, partition).await?;
+                let partition_name = candidate.name;
                 popped.partitions.push(Delivered { partition, partition_name, claimed });
             }
             match candidate.reservation {
@@ -197,8 +201,8 @@ impl Engine {
         candidate: &Candidate,
         request: &PopRequest,
         lease_ms: i64,
-    ) -> Result<Outcome, Error> {
-        Ok(match answer {
+    ) -> Outcome {
+        match answer {
             ClaimAnswer::NotPlaced | ClaimAnswer::Empty { pending: false } => Outcome::Drained,
             // Too young to be seen, or the batch was full before its turn.
             ClaimAnswer::Empty { pending: true } if popped.partitions.is_empty() => {
@@ -208,20 +212,20 @@ impl Engine {
             ClaimAnswer::Hidden { ms } => Outcome::Hidden { ms: *ms },
             ClaimAnswer::Poisoned { offset } => {
                 let group_name = Rc::from(&*request.group);
-                self.bury(candidate.partition, popped.group, group_name, *offset).await?;
-                Outcome::Pending
+                match self.bury(candidate.partition, popped.group, group_name, *offset).await {
+                    Ok(()) => Outcome::Pending,
+                    Err(error) => {
+                        tracing::warn!(%error, "a message at its limit is not buried yet");
+                        Outcome::Hidden { ms: BURY_PAUSE_MS }
+                    }
+                }
             }
             ClaimAnswer::Taken(taken) if lease_ms > 0 => {
                 Outcome::Leased { ms: lease_ms, more: taken.more }
             }
             ClaimAnswer::Taken(taken) if taken.more => Outcome::Pending,
             ClaimAnswer::Taken(_) => Outcome::Drained,
-        })
-    }
-
-    async fn name_of(&self, queue: &Queue, partition: PartitionId) -> Result<Arc<str>, Error> {
-        let names = self.partition_names(partition).await?;
-        Ok(names.map_or_else(|| Arc::clone(&queue.name), |(_, name)| name))
+        }
     }
 
     /// Gives back what a consumer never received.
@@ -255,7 +259,8 @@ impl Engine {
 
 impl From<Reservation> for Candidate {
     fn from(reservation: Reservation) -> Self {
-        Self { partition: reservation.partition, reservation: Some(reservation) }
+        let (partition, name) = (reservation.partition, Arc::clone(&reservation.name));
+        Self { partition, name, reservation: Some(reservation) }
     }
 }
 

@@ -101,11 +101,6 @@ fn judge(state: &ConsumerState, entry: &Entry) -> Result<bool, Refusal> {
     if holds && offset < state.lease_end {
         return Ok(true);
     }
-    let failed_before = state.failures.binary_search_by_key(&offset, |(at, _)| *at).is_ok();
-    if held_before && failed_before && matches!(entry.status, AckStatus::Failed | AckStatus::Retry)
-    {
-        return Ok(false);
-    }
     Err(Refusal::InvalidOrExpiredLease)
 }
 
@@ -315,10 +310,12 @@ mod tests {
         assert_eq!(settle(&state, &entries(&[(12, Completed)])).update, None);
         state.cursor = 12;
         state.failures = vec![(12, 1)];
-        assert_eq!(judged(&state, Some(12), Failed, Some(LEASE)), None);
-        assert_eq!(
-            judged(&state, Some(12), Completed, Some(LEASE)),
-            Some(Refusal::InvalidOrExpiredLease)
-        );
+        for status in [Failed, Completed] {
+            assert_eq!(
+                judged(&state, Some(12), status, Some(LEASE)),
+                Some(Refusal::InvalidOrExpiredLease),
+                "the message is to be delivered again"
+            );
+        }
     }
 }

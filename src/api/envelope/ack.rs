@@ -152,7 +152,7 @@ fn status(place: Place, value: Option<Value<'_>>) -> Result<AckStatus, BadReques
         "retry" => Ok(AckStatus::Retry),
         "dlq" => Ok(AckStatus::Dlq),
         _ => Err(BadRequest::new(
-            "invalid_status",
+            "invalid_field",
             format!("{place}status must be completed, success, failed, retry or dlq"),
         )),
     }

@@ -8,7 +8,7 @@ WITH message AS (
     LEFT JOIN message_keys k ON m.message_offset IS NULL AND k.key = m.key
                             AND k.partition_id = ($1::bigint[])[m.place]
 ), span AS (
-    SELECT place, min(message_offset) AS low, max(message_offset) AS high, count(*) AS message_count
+    SELECT place, min(message_offset) AS low, max(message_offset) AS high, count(DISTINCT message_offset) AS message_count
     FROM message GROUP BY place HAVING bool_and(message_offset IS NOT NULL)
 ), held AS MATERIALIZED (
     SELECT r.place, s.high, c.partition_id, c.group_id

@@ -1,6 +1,7 @@
 //! Acknowledgments, one and many.
 
 use super::*;
+use crate::queue::AckStatus;
 
 fn read(fields: &str) -> (AckEntry<'static>, String) {
     let body = format!(r#"{{"transactionId":"t","partitionId":"p"{fields}}}"#).leak();
@@ -57,7 +58,7 @@ fn statuses_are_known_words_or_no_words() {
         let body = format!(r#"{{"transactionId":"t","partitionId":"p","status":"{status}"}}"#);
         assert_eq!(
             refusal(ack(body.as_bytes())),
-            "invalid_status: status must be completed, success, failed, retry or dlq"
+            "invalid_field: status must be completed, success, failed, retry or dlq"
         );
     }
 }
@@ -128,7 +129,7 @@ fn bad_entries_of_a_batch_are_named() {
         ),
         (
             r#"{"acknowledgments":[{"transactionId":"t","partitionId":"p","status":"x"}]}"#,
-            "invalid_status: acknowledgments[0].status must be completed, success, failed, retry or dlq",
+            "invalid_field: acknowledgments[0].status must be completed, success, failed, retry or dlq",
         ),
         (
             r#"{"acknowledgments":[{"transactionId":"t","partitionId":"p"},{"transactionId":"t","partitionId":"p"}]}"#,

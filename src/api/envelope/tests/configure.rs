@@ -1,6 +1,7 @@
 //! Configurations.
 
 use super::*;
+use crate::queue_options::QueueOptions;
 
 fn options(text: &str) -> QueueOptions {
     configure(format!(r#"{{"queue":"q","options":{text}}}"#).as_bytes()).unwrap().options
