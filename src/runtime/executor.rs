@@ -15,9 +15,15 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// Entries of a submission ring; a fuller one is submitted earlier, nothing is refused.
 const RING_DEPTH: usize = 128;
-/// A task that computes for longer than this lets the sockets be looked at. With glommio's default
-/// of 100 ms a busy core answered its neighbours after 99 ms at the median, with this after 1 ms.
-const PREEMPT_INTERVAL: Duration = Duration::from_millis(1);
+/// A task that yields lets the sockets be looked at when this has passed. glommio's default is
+/// 100 ms; see [`HEARTBEAT`] for why it is not shorter.
+const PREEMPT_INTERVAL: Duration = Duration::from_millis(10);
+/// How long an executor sleeps at most. glommio 0.9 sleeps although tasks can run when its preempt
+/// timer fires between arming it and running the first task (`run_task_queues` then runs none, and
+/// the parking that follows takes that for idleness). A thread that the kernel held off its CPU for
+/// the preempt interval just there would sleep until the next event, perhaps for ever: with an
+/// interval of 1 ms and no heartbeat one start in a hundred hung on two busy CPUs.
+const HEARTBEAT: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -45,7 +51,7 @@ where
         .spawn(move || {
             let executor = make(cpu)?;
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                executor.run(task());
+                executor.run(with_heartbeat(task()));
             }));
             if ended.is_err() {
                 tracing::error!(core = label, "a core panicked; the process ends");
@@ -58,7 +64,18 @@ where
 
 /// Runs one future to its end on an executor of its own on this thread.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CoreError> {
-    Ok(make(None)?.run(future))
+    Ok(make(None)?.run(with_heartbeat(future)))
+}
+
+/// Runs `future` while a timer wakes its executor again and again.
+async fn with_heartbeat<T>(future: impl Future<Output = T>) -> T {
+    glommio::spawn_local(async {
+        loop {
+            glommio::timer::sleep(HEARTBEAT).await;
+        }
+    })
+    .detach();
+    future.await
 }
 
 fn make(cpu: Option<usize>) -> Result<LocalExecutor, CoreError> {
