@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod http;
 pub mod ids;
 pub mod logging;
+pub mod maintenance;
 pub mod pg;
 pub mod preflight;
 pub mod queue;

@@ -150,7 +150,7 @@ async fn run_part(
         let acked = refuse(Refusal::MessageNotFound);
         return Ok((places, None, acked));
     };
-    let names = Some((Rc::clone(&queue), partition_name));
+    let names = Some((Rc::clone(&queue), Arc::clone(&partition_name)));
     let Some(group_id) = engine.find_group(&queue, group).await? else {
         let acked = refuse(Refusal::InvalidOrExpiredLease);
         return Ok((places, names, acked));
@@ -159,7 +159,7 @@ async fn run_part(
     let request = AckRequest { partition, group: group_id, group_name, lease, entries };
     let acked = engine.ack(request).await?;
     if acked.released {
-        engine.lease_ended(&queue.name, group, partition, acked.pending).await;
+        engine.lease_ended(&queue.name, group, partition, &partition_name, acked.pending).await;
     }
     Ok((places, names, acked))
 }

@@ -1,12 +1,15 @@
 //! Opens one connection: picks the host, connects the stream, and leaves the protocol to
 //! tokio-postgres, whose connection task runs on the same core.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_channel::mpsc;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 
 use super::Error;
 use crate::runtime::{self, Stream};
@@ -41,10 +44,22 @@ pub fn look_up_addresses(config: &Config) -> Vec<Vec<IpAddr>> {
 impl ConnectSettings {
     /// Tries each host in turn; the error of the last one is returned.
     pub(super) async fn connect(&self) -> Result<Client, Error> {
+        self.connect_for_notices(None).await
+    }
+
+    /// As [`Self::connect`]; the payloads of notifications go to `notices`. When it is full they
+    /// are dropped; when it closes, the connection has ended.
+    pub(super) async fn connect_for_notices(
+        &self,
+        notices: Option<mpsc::Sender<String>>,
+    ) -> Result<Client, Error> {
         let mut last = Error::Unavailable("no host in the database settings".to_owned());
         for (i, host) in self.config.get_hosts().iter().enumerate() {
             let port = self.port(i);
-            let attempt = runtime::timeout(self.connect_limit, self.connect_host(i, host, port));
+            let attempt = runtime::timeout(
+                self.connect_limit,
+                self.connect_host(i, host, port, notices.clone()),
+            );
             match attempt.await {
                 Ok(Ok(client)) => return Ok(client),
                 Ok(Err(error)) => last = error,
@@ -60,7 +75,13 @@ impl ConnectSettings {
         ports.get(host).or(ports.first()).copied().unwrap_or(PORT_DEFAULT)
     }
 
-    async fn connect_host(&self, index: usize, host: &Host, port: u16) -> Result<Client, Error> {
+    async fn connect_host(
+        &self,
+        index: usize,
+        host: &Host,
+        port: u16,
+        notices: Option<mpsc::Sender<String>>,
+    ) -> Result<Client, Error> {
         let stream = match host {
             Host::Unix(directory) => connect_socket_directory(directory, port).await,
             Host::Tcp(_) => {
@@ -74,11 +95,7 @@ impl ConnectSettings {
             .connect_raw(stream, NoTls)
             .await
             .map_err(|error| Error::Unavailable(describe(&error)))?;
-        runtime::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a database connection ended");
-            }
-        });
+        runtime::spawn(run(connection, notices));
         Ok(client)
     }
 
@@ -92,6 +109,28 @@ impl ConnectSettings {
             }
         }
         Err(last)
+    }
+}
+
+/// Moves the connection's bytes until it ends.
+async fn run(
+    mut connection: Connection<Stream, NoTlsStream>,
+    mut notices: Option<mpsc::Sender<String>>,
+) {
+    loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                if let Some(notices) = &mut notices {
+                    let _ = notices.try_send(notification.payload().to_owned());
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a database connection ended");
+                return;
+            }
+            None => return,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod connect;
 mod error;
 mod flush;
 mod migrate;
+mod notices;
 mod session;
 mod types;
 
@@ -28,5 +29,6 @@ pub use connect::{ConnectSettings, look_up_addresses};
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
 pub use migrate::{MigrateError, Versions, migrate};
+pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use session::Session;
 pub use types::Timestamp;

@@ -19,7 +19,7 @@ use crate::ids::PartitionId;
 /// A scan older than this does not speak for other servers any more.
 pub const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Whoever reserved a partition for longer than this has lost it.
-const RESERVATION_MAX: Duration = Duration::from_secs(60);
+const RESERVATION_MAX: Duration = Duration::from_mins(1);
 
 /// A queue and a consumer group, by name: a poll may wait for a queue that does not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -245,12 +245,13 @@ impl<R> Dispatch<R> {
         &mut self,
         key: &GroupKey,
         partition: PartitionId,
+        name: &Arc<str>,
         pending: bool,
         now: Instant,
         reserve: Reserve<'_, R>,
     ) {
         let Some(ring) = self.rings.get_mut(key) else { return };
-        ring.released(partition, pending);
+        ring.released(partition, name, pending);
         ring.serve_waiters(now, reserve);
     }
 
@@ -279,6 +280,13 @@ impl<R> Dispatch<R> {
             keys.retain(|key| rings.contains_key(key));
             !keys.is_empty()
         });
+    }
+
+    /// What other servers did may have been missed: no scan counts any more.
+    pub fn scans_are_stale(&mut self) {
+        for ring in self.rings.values_mut() {
+            ring.scanned_at = None;
+        }
     }
 
     /// Moves partitions whose time has come into the rings and serves who waits for them.
@@ -441,8 +449,13 @@ impl<R> Ring<R> {
         }
     }
 
-    fn released(&mut self, partition: PartitionId, pending: bool) {
-        let Some(known) = self.partitions.get_mut(&partition) else { return };
+    fn released(&mut self, partition: PartitionId, name: &Arc<str>, pending: bool) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            if pending {
+                self.insert_ready(partition, name);
+            }
+            return;
+        };
         match &mut known.state {
             State::Ready => {}
             State::Reserved { grew, .. } => *grew = true,
@@ -524,179 +537,4 @@ impl<R> Ring<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const P: PartitionId = PartitionId(1);
-    const Q: PartitionId = PartitionId(2);
-
-    #[test]
-    fn a_failed_scan_is_not_an_empty_answer() {
-        let mut world = World::scanned();
-        world.start += SCAN_INTERVAL;
-        let (scan, mut grant) = world.ask(false, None);
-        let (_, mut waiting) = world.ask(true, None);
-        assert!(scan);
-        let key = world.key.clone();
-        world.dispatch.scanned(&key, None, world.start, &|_, p, _| p);
-        assert!(grant.try_recv().is_err());
-        assert_eq!(waiting.try_recv().unwrap(), None, "who waits goes on waiting");
-    }
-
-    struct World {
-        dispatch: Dispatch<PartitionId>,
-        key: GroupKey,
-        start: Instant,
-    }
-
-    impl World {
-        /// A ring whose first scan found nothing.
-        fn scanned() -> Self {
-            let key = GroupKey { queue: Arc::from("q"), group: Arc::from("g") };
-            let mut world = Self { dispatch: Dispatch::default(), key, start: Instant::now() };
-            let (scan, mut grant) = world.ask(false, None);
-            assert!(scan, "the first request of a group asks for a scan");
-            world.dispatch.scanned(
-                &world.key,
-                Some((Vec::new(), false)),
-                world.start,
-                &|_, p, _| p,
-            );
-            assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
-            world
-        }
-
-        fn ask(
-            &mut self,
-            wait: bool,
-            partition: Option<&str>,
-        ) -> (bool, oneshot::Receiver<Vec<PartitionId>>) {
-            let (grant, receiver) = oneshot::channel();
-            let ask = Ask { partition: partition.map(Arc::from), partitions_max: 1, wait, grant };
-            (self.dispatch.ask(&self.key, ask, self.start, &|_, p, _| p), receiver)
-        }
-
-        fn grew(&mut self, partition: PartitionId) {
-            let name = Arc::from(format!("p{}", partition.0));
-            self.dispatch.grew("q", partition, &name, self.start, &|_, p, _| p);
-        }
-
-        fn outcome(&mut self, partition: PartitionId, outcome: Outcome, reserved: bool) {
-            let key = self.key.clone();
-            self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|_, p, _| p);
-        }
-
-        fn pop(&mut self) -> Vec<PartitionId> {
-            self.ask(false, None).1.try_recv().unwrap().unwrap()
-        }
-    }
-
-    #[test]
-    fn partitions_are_granted_in_the_order_in_which_they_became_ready() {
-        let mut world = World::scanned();
-        world.grew(Q);
-        world.grew(P);
-        world.grew(Q);
-        assert_eq!(world.pop(), [Q]);
-        assert_eq!(world.pop(), [P]);
-        assert_eq!(world.pop(), []);
-    }
-
-    #[test]
-    fn a_partition_that_grew_while_it_was_claimed_is_not_forgotten() {
-        let mut world = World::scanned();
-        world.grew(P);
-        assert_eq!(world.pop(), [P]);
-        world.grew(P);
-        world.outcome(P, Outcome::Drained, true);
-        assert_eq!(world.pop(), [P]);
-        world.outcome(P, Outcome::Drained, true);
-        assert_eq!(world.pop(), []);
-    }
-
-    #[test]
-    fn one_growth_wakes_the_first_waiter_only_and_a_gone_one_is_passed_over() {
-        let mut world = World::scanned();
-        let (_, gone) = world.ask(true, None);
-        let (_, mut elsewhere) = world.ask(true, Some("p2"));
-        let (_, mut first) = world.ask(true, None);
-        let (_, mut second) = world.ask(true, None);
-        drop(gone);
-        world.grew(P);
-        assert_eq!(first.try_recv().unwrap(), Some(vec![P]));
-        assert_eq!(second.try_recv().unwrap(), None);
-        assert_eq!(elsewhere.try_recv().unwrap(), None);
-        world.grew(Q);
-        assert_eq!(elsewhere.try_recv().unwrap(), Some(vec![Q]));
-        assert_eq!(second.try_recv().unwrap(), None);
-    }
-
-    #[test]
-    fn a_released_lease_brings_back_only_what_has_more_to_read() {
-        let mut world = World::scanned();
-        for (more, pending, expected) in
-            [(false, false, vec![]), (true, false, vec![P]), (false, true, vec![P])]
-        {
-            world.grew(P);
-            assert_eq!(world.pop(), [P]);
-            world.outcome(P, Outcome::Leased { ms: 60_000, more }, true);
-            assert_eq!(world.pop(), []);
-            let key = world.key.clone();
-            world.dispatch.released(&key, P, pending, world.start, &|_, p, _| p);
-            assert_eq!(world.pop(), expected);
-            world.outcome(P, Outcome::Drained, true);
-        }
-    }
-
-    #[test]
-    fn a_lease_that_runs_out_wakes_who_waits() {
-        let mut world = World::scanned();
-        world.grew(P);
-        assert_eq!(world.pop(), [P]);
-        world.outcome(P, Outcome::Leased { ms: 1000, more: false }, true);
-        let (_, mut waiter) = world.ask(true, None);
-        let due = world.dispatch.next_timer().unwrap();
-        assert_eq!(due, world.start + Duration::from_secs(1));
-        world.dispatch.advance(due - Duration::from_millis(1), &|_, p, _| p);
-        assert_eq!(waiter.try_recv().unwrap(), None);
-        world.dispatch.advance(due, &|_, p, _| p);
-        assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
-        assert_eq!(world.dispatch.next_timer(), None);
-    }
-
-    #[test]
-    fn a_claim_without_reservation_does_not_hide_what_grew_meanwhile() {
-        let mut world = World::scanned();
-        world.grew(P);
-        world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, false);
-        assert_eq!(world.pop(), []);
-        let key = world.key.clone();
-        world.dispatch.released(&key, P, false, world.start, &|_, p, _| p);
-        assert_eq!(world.pop(), [P]);
-    }
-
-    #[test]
-    fn a_waiting_poll_makes_old_scans_due() {
-        let mut world = World::scanned();
-        let later = world.start + SCAN_INTERVAL;
-        assert!(world.dispatch.due_scans(later).is_empty(), "nobody waits");
-        let (_, waiter) = world.ask(true, None);
-        assert_eq!(world.dispatch.due_scans(later), [world.key.clone()]);
-        assert!(world.dispatch.due_scans(later).is_empty(), "one scan at a time");
-        let found = Scanned { partition: P, name: Arc::from("p1"), hidden_ms: 0 };
-        let key = world.key.clone();
-        world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, p, _| p);
-        let mut waiter = waiter;
-        assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
-    }
-
-    #[test]
-    fn a_deleted_queue_leaves_no_partitions_behind() {
-        let mut world = World::scanned();
-        world.grew(P);
-        world.dispatch.forget_queue("q");
-        assert_eq!(world.pop(), []);
-        world.outcome(P, Outcome::Pending, true);
-        assert_eq!(world.pop(), []);
-    }
-}
+mod tests;

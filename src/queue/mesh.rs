@@ -40,6 +40,7 @@ pub enum Message {
     Released {
         key: GroupKey,
         partition: PartitionId,
+        name: Arc<str>,
         pending: bool,
     },
     Grew {
@@ -47,12 +48,27 @@ pub enum Message {
         partition: PartitionId,
         name: Arc<str>,
     },
+    /// Whether other servers share the database.
+    Peers {
+        present: bool,
+    },
+    /// News of other servers may have been missed.
+    Stale,
     /// A queue was configured or, if `deleted`, deleted.
     Changed {
         queue: Arc<str>,
         deleted: bool,
         done: Option<oneshot::Sender<()>>,
     },
+    Stop,
+}
+
+/// What other servers of the database should hear of.
+#[derive(Debug)]
+pub enum Notice {
+    Grew { queue: Arc<str>, partition: PartitionId, name: Arc<str> },
+    Released { key: GroupKey, partition: PartitionId, name: Arc<str>, pending: bool },
+    Changed { queue: Arc<str>, deleted: bool },
     Stop,
 }
 
@@ -124,7 +140,11 @@ impl Engine {
             Message::Ask { key, .. }
             | Message::Outcome { key, .. }
             | Message::Released { key, .. } => self.owner(key),
-            Message::Grew { .. } | Message::Changed { .. } | Message::Stop => self.core,
+            Message::Grew { .. }
+            | Message::Peers { .. }
+            | Message::Stale
+            | Message::Changed { .. }
+            | Message::Stop => self.core,
         };
         if owner == self.core {
             self.handle(message);
@@ -138,6 +158,10 @@ impl Engine {
         self.with_dispatch(|dispatch, now, reserve| {
             dispatch.grew(queue, partition, name, now, reserve);
         });
+        if self.peers_present.get() {
+            let (queue, name) = (Arc::clone(queue), Arc::clone(name));
+            self.notify(Notice::Grew { queue, partition, name });
+        }
         for (core, peer) in self.peers.iter().enumerate().filter(|(core, _)| *core != self.core) {
             let (queue, name) = (Arc::clone(queue), Arc::clone(name));
             if peer.send(Message::Grew { queue, partition, name }).await.is_err() {
@@ -146,10 +170,17 @@ impl Engine {
         }
     }
 
+    /// Passes news on to other servers. Lost when the maintenance core is far behind; then a scan
+    /// finds what they missed.
+    pub(super) fn notify(&self, notice: Notice) {
+        let _ = self.notices.try_send(notice);
+    }
+
     /// Drops what every core knows about a queue, and returns when all have.
     pub(super) async fn forget_everywhere(&self, queue: &str, deleted: bool) {
         self.queue_changed(queue, deleted);
         let queue: Arc<str> = Arc::from(queue);
+        let _ = self.notices.send(Notice::Changed { queue: Arc::clone(&queue), deleted }).await;
         for (_, peer) in self.peers.iter().enumerate().filter(|(core, _)| *core != self.core) {
             let (done, heard) = oneshot::channel();
             let message = Message::Changed { queue: Arc::clone(&queue), deleted, done: Some(done) };
@@ -190,10 +221,15 @@ impl Engine {
                     dispatch.outcome(&key, partition, outcome, reserved, now, reserve);
                 });
             }
-            Message::Released { key, partition, pending } => {
+            Message::Released { key, partition, name, pending } => {
                 self.with_dispatch(|dispatch, now, reserve| {
-                    dispatch.released(&key, partition, pending, now, reserve);
+                    dispatch.released(&key, partition, &name, pending, now, reserve);
                 });
+            }
+            Message::Peers { present } => self.peers_present.set(present),
+            Message::Stale => {
+                self.dispatch.borrow_mut().scans_are_stale();
+                self.scan_due(Instant::now());
             }
             Message::Grew { queue, partition, name } => {
                 self.with_dispatch(|dispatch, now, reserve| {
@@ -276,11 +312,15 @@ impl Engine {
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + SCAN_TICK;
-                let scans = self.dispatch.borrow_mut().due_scans(now);
-                for key in scans {
-                    runtime::spawn(Rc::clone(&self).scan(key));
-                }
+                self.scan_due(now);
             }
+        }
+    }
+
+    fn scan_due(self: &Rc<Self>, now: Instant) {
+        let due = self.dispatch.borrow_mut().due_scans(now);
+        for key in due {
+            runtime::spawn(Rc::clone(self).scan(key));
         }
     }
 

@@ -22,7 +22,8 @@ use std::task::Waker;
 
 pub use ack::{AckEntry, AckRequest, Acked};
 pub use catalog::Queue;
-pub use mesh::Message;
+pub use dispatch::GroupKey;
+pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
@@ -54,6 +55,9 @@ pub struct Engine {
     core: usize,
     /// The mailboxes of all cores, this one included.
     peers: Vec<Address<Message>>,
+    /// To the maintenance core, for other servers.
+    notices: Address<Notice>,
+    peers_present: Cell<bool>,
     lanes: lanes::Lanes,
     catalog: catalog::Catalog,
     pushes: RefCell<push::PushQueue>,
@@ -72,12 +76,15 @@ impl Engine {
     pub fn start(
         core: usize,
         peers: Vec<Address<Message>>,
+        notices: Address<Notice>,
         settings: ConnectSettings,
         connections: usize,
     ) -> Rc<Self> {
         let engine = Rc::new(Self {
             core,
             peers,
+            notices,
+            peers_present: Cell::new(false),
             lanes: lanes::Lanes::new(settings),
             catalog: catalog::Catalog::default(),
             pushes: RefCell::default(),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::catalog::Queue;
 use super::dispatch::{GroupKey, Outcome};
-use super::mesh::{Message, Reservation};
+use super::mesh::{Message, Notice, Reservation};
 use super::{Engine, Error, QUEUE_MODE};
 use crate::ids::{self, GroupId, Offset, PartitionId};
 use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupStart, Timestamp};
@@ -183,12 +183,11 @@ impl Engine {
                 let partition_name = candidate.name;
                 popped.partitions.push(Delivered { partition, partition_name, claimed });
             }
-            match candidate.reservation {
-                Some(reservation) => self.report(reservation, outcome).await,
-                None => {
-                    let key = group_key(request);
-                    self.tell(Message::Outcome { key, partition, outcome, reserved: false }).await;
-                }
+            if let Some(reservation) = candidate.reservation {
+                self.report(reservation, outcome).await;
+            } else {
+                let key = group_key(request);
+                self.tell(Message::Outcome { key, partition, outcome, reserved: false }).await;
             }
         }
         Ok((!popped.partitions.is_empty()).then_some(popped))
@@ -237,9 +236,8 @@ impl Engine {
                 .run(async move |session| pg::release_lease(session, partition, group, lease).await)
                 .await;
             if let Ok(true) = released {
-                let queue = Arc::clone(&popped.queue.name);
-                let key = GroupKey { queue, group: Arc::clone(&group_name) };
-                self.tell(Message::Released { key, partition, pending: true }).await;
+                let (queue, name) = (&popped.queue.name, &delivered.partition_name);
+                self.lease_ended(queue, &group_name, partition, name, true).await;
             }
         }
     }
@@ -250,10 +248,16 @@ impl Engine {
         queue: &Arc<str>,
         group: &Arc<str>,
         partition: PartitionId,
+        name: &Arc<str>,
         pending: bool,
     ) {
         let key = GroupKey { queue: Arc::clone(queue), group: Arc::clone(group) };
-        self.tell(Message::Released { key, partition, pending }).await;
+        let name = Arc::clone(name);
+        if self.peers_present.get() {
+            let (key, name) = (key.clone(), Arc::clone(&name));
+            self.notify(Notice::Released { key, partition, name, pending });
+        }
+        self.tell(Message::Released { key, partition, name, pending }).await;
     }
 }
 

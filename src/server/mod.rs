@@ -12,8 +12,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::config::{Config, SubscriptionMode};
+use crate::maintenance::Peers;
 use crate::pg::{self, ConnectSettings, MigrateError};
-use crate::queue::{Message, StartChoice};
+use crate::queue::{Message, Notice, StartChoice};
 use crate::runtime::mailbox::{self, Address};
 use crate::runtime::{self, Listener, ring_flag};
 use crate::start::StartError;
@@ -25,12 +26,13 @@ use worker::Worker;
 type Ready = mpsc::SyncSender<Result<(), String>>;
 
 /// A core that says nothing for so long will not start.
-const CORE_START_LIMIT: Duration = Duration::from_secs(60);
+const CORE_START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The running cores.
 pub struct Server {
     cores: Vec<runtime::Core>,
     addresses: Vec<Address<Message>>,
+    maintenance: Address<Notice>,
 }
 
 /// What a migration changed.
@@ -54,13 +56,16 @@ impl Server {
         let (peers, mailboxes): (Vec<_>, Vec<_>) =
             listeners.iter().map(|_| mailbox::mailbox()).unzip();
         let (ready, started) = mpsc::sync_channel(listeners.len());
-        let mut server = Self { cores: Vec::new(), addresses: peers.clone() };
+        let (maintenance, notices) = mailbox::mailbox();
+        let mut server =
+            Self { cores: Vec::new(), addresses: peers.clone(), maintenance: maintenance.clone() };
         for (core, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let worker = Worker {
                 core,
                 listener,
                 mailbox,
                 peers: peers.clone(),
+                notices: maintenance.clone(),
                 settings: settings.clone(),
                 connections: config.connections_per_worker,
                 api: api_settings(config),
@@ -76,6 +81,12 @@ impl Server {
         }
         drop(ready);
         server.wait_until_ready(&started)?;
+        let cpu = config.pin_cores.then(|| cpus.get(config.worker_count).copied()).flatten();
+        let started = runtime::start("maintenance", cpu, {
+            let settings = settings.clone();
+            move || Peers::run(settings, peers, notices)
+        });
+        server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
         tracing::info!(
             "listening on {address}, {} worker cores, {} connections to {description}, \
              io_uring COOP_TASKRUN {}",
@@ -107,6 +118,7 @@ impl Server {
             // A full mailbox belongs to a core that is stuck; it ends with the process.
             let _ = address.try_send(Message::Stop);
         }
+        let _ = self.maintenance.try_send(Notice::Stop);
         for core in self.cores {
             if let Err(error) = core.join() {
                 tracing::error!(%error, "a core did not end well");

@@ -10,7 +10,7 @@ use crate::api;
 use crate::http::Limits;
 use crate::http::response::{Date, DateCache};
 use crate::pg::ConnectSettings;
-use crate::queue::{Engine, Message};
+use crate::queue::{Engine, Message, Notice};
 use crate::runtime::mailbox::{Address, Mailbox};
 use crate::runtime::{self, Listener, Stream};
 
@@ -31,6 +31,7 @@ pub struct Worker {
     pub listener: Listener,
     pub mailbox: Mailbox<Message>,
     pub peers: Vec<Address<Message>>,
+    pub notices: Address<Notice>,
     pub settings: ConnectSettings,
     pub connections: usize,
     pub api: api::Settings,
@@ -72,7 +73,8 @@ impl Worker {
     /// Runs the core until it is told to stop.
     pub async fn run(self, ready: Ready) {
         let connect_limit = self.settings.connect_limit;
-        let engine = Engine::start(self.core, self.peers, self.settings, self.connections);
+        let engine =
+            Engine::start(self.core, self.peers, self.notices, self.settings, self.connections);
         let connected = runtime::timeout(connect_limit, async {
             while engine.connections() < self.connections {
                 runtime::sleep(CONNECT_LOOK).await;
