@@ -235,7 +235,6 @@ fn status(result: i32) -> io::Result<()> {
 }
 
 #[test]
-#[ignore = "needs the server behind the placeholder"]
 fn an_unreachable_database_is_one_line_without_its_password() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("postgres://user:secret@127.0.0.1:{closed}/queen");
@@ -283,7 +282,6 @@ fn signal(child: &Child, number: i32) {
 }
 
 #[test]
-#[ignore = "needs the server behind the placeholder"]
 fn a_signal_stops_the_server_and_its_postgresql_with_status_0() {
     for number in [libc::SIGTERM, libc::SIGINT] {
         let (mut server, data) = serving();
@@ -297,7 +295,6 @@ fn a_signal_stops_the_server_and_its_postgresql_with_status_0() {
 }
 
 #[test]
-#[ignore = "needs the server behind the placeholder"]
 fn a_second_signal_leaves_no_postgresql_behind() {
     let (mut server, data) = serving();
     signal(&server.0, libc::SIGTERM);

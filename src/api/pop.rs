@@ -18,7 +18,7 @@ use crate::queue::{Delivered, Engine, PopRequest, Popped, QUEUE_MODE, StartChoic
 /// Partitions that one pop may claim. Each is a row lock and an entry in the answer.
 const PARTITIONS_MAX: i64 = 1000;
 /// The longest wait. A client that waits longer polls again.
-const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const WAIT_MAX: Duration = Duration::from_hours(24);
 
 pub fn read(
     settings: &Settings,

@@ -86,7 +86,7 @@ impl Merged {
     }
 
     /// Every request gets its own part of the answer.
-    fn reply(self, answer: Result<Acked, pg::Error>) {
+    fn reply(self, answer: &Result<Acked, pg::Error>) {
         let mut entries = answer.as_ref().map_or(&[][..], |acked| &acked.entries);
         for pending in self.pending {
             let own = answer.as_ref().map_err(Clone::clone).map(|acked| {
@@ -120,7 +120,9 @@ impl Engine {
         let completed = run_completed(session, &batch.merged).await;
         match completed {
             Err(error) => {
-                batch.merged.into_iter().for_each(|merged| merged.reply(Err(error.clone())))
+                for merged in batch.merged {
+                    merged.reply(&Err(error.clone()));
+                }
             }
             Ok(completed) => {
                 for (merged, completed) in batch.merged.into_iter().zip(completed) {
@@ -128,7 +130,7 @@ impl Engine {
                         AckedCompleted::Done { released } => Ok(all_completed(&merged, released)),
                         AckedCompleted::NeedsCare => run_carefully(session, &merged).await,
                     };
-                    merged.reply(answer);
+                    merged.reply(&answer);
                 }
             }
         }

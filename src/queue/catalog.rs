@@ -35,7 +35,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    fn new(name: &str, row: QueueRow) -> Self {
+    fn new(name: &str, row: &QueueRow) -> Self {
         let mut name_json = Vec::new();
         json_string(&mut name_json, name);
         Self {
@@ -55,10 +55,13 @@ impl Queue {
     }
 }
 
+/// What a partition id stands for: its queue and its name.
+pub type Names = (Rc<Queue>, Arc<str>);
+
 #[derive(Default)]
 pub(super) struct Catalog {
     queues: RefCell<HashMap<Arc<str>, Rc<Queue>>>,
-    partitions: RefCell<HashMap<PartitionId, (Rc<Queue>, Arc<str>)>>,
+    partitions: RefCell<HashMap<PartitionId, Names>>,
     /// Queues that are being looked up, with who waits for it.
     loading: RefCell<HashMap<Arc<str>, Vec<oneshot::Sender<()>>>>,
 }
@@ -176,7 +179,7 @@ impl Engine {
         let queue = match (known, row) {
             (Some(queue), None) => queue,
             (_, Some(row)) => {
-                let queue = Rc::new(Queue::new(&name, row));
+                let queue = Rc::new(Queue::new(&name, &row));
                 self.catalog.remember(&queue);
                 queue
             }
@@ -223,10 +226,7 @@ impl Engine {
     }
 
     /// The group of that name in the queue of a partition, with both names of the partition.
-    pub async fn partition_names(
-        &self,
-        partition: PartitionId,
-    ) -> Result<Option<(Rc<Queue>, Arc<str>)>, Error> {
+    pub async fn partition_names(&self, partition: PartitionId) -> Result<Option<Names>, Error> {
         if let Some(known) = self.catalog.partitions.borrow().get(&partition) {
             return Ok(Some(known.clone()));
         }

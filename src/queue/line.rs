@@ -82,13 +82,13 @@ pub fn held(line: &[u8]) -> Held {
 
 /// The transactionId that the producer chose, or `None` when it is the message's own id.
 pub fn transaction_id(line: &[u8]) -> Option<String> {
-    if !held(line).transaction_id {
-        return None;
-    }
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Ids {
         transaction_id: String,
+    }
+    if !held(line).transaction_id {
+        return None;
     }
     serde_json::from_slice::<Ids>(line).ok().map(|ids| ids.transaction_id)
 }

@@ -24,7 +24,7 @@ const FLUSH_MESSAGES_MAX: usize = 4000;
 const FLUSH_BYTES_MAX: usize = 4 << 20;
 /// Messages in one segment: a pop of one message reads a whole segment. `sql/claim.sql` relies on
 /// this number.
-const SEGMENT_MESSAGES_MAX: usize = 1000;
+const SEGMENT_MESSAGES_MAX: i32 = 1000;
 /// Bytes in one segment, unless one message has more. For the same reason.
 const SEGMENT_BYTES_MAX: usize = 256 << 10;
 /// Bytes that wait on one core to be flushed. Protects memory when the database is slow.
@@ -367,8 +367,7 @@ impl Batch {
                 columns.message_counts.push(0);
             }
             let segment_full = columns.segment_counts.last().is_some_and(|count| {
-                *count as usize >= SEGMENT_MESSAGES_MAX
-                    || segment_bytes + line.len() > SEGMENT_BYTES_MAX
+                *count >= SEGMENT_MESSAGES_MAX || segment_bytes + line.len() > SEGMENT_BYTES_MAX
             });
             if new_partition || segment_full {
                 columns.segment_partitions.push(partition);

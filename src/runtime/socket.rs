@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Connections that the kernel keeps for a core that has not accepted them yet.
 const ACCEPT_BACKLOG: i32 = 4096;
 /// How long a peer that vanished without a word keeps its connection.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 
 /// A bound and listening socket that has no executor yet. Made on the main thread, so that a port
 /// in use is found before any core starts.
