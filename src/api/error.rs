@@ -14,6 +14,9 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 pub enum Error {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
+    /// What the path or the body names does not exist.
+    #[error("{what} does not exist")]
+    NotFound { what: &'static str },
     #[error("no such route")]
     NoSuchRoute,
     #[error("the method is not allowed here")]
@@ -29,6 +32,7 @@ impl Error {
     fn verdict(&self) -> (Status, &'static str) {
         match self {
             Self::BadRequest(bad) => (Status::BadRequest, bad.code),
+            Self::NotFound { .. } => (Status::NotFound, "not_found"),
             Self::NoSuchRoute => (Status::NotFound, "no_such_route"),
             Self::MethodNotAllowed { .. } => (Status::MethodNotAllowed, "method_not_allowed"),
             Self::UnknownMethod => (Status::NotImplemented, "method_unknown"),

@@ -24,6 +24,9 @@ pub use answer::Answer;
 pub use error::Error;
 pub use route::ROUTES;
 
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde::Serialize;
+
 use crate::http::{Method, Request, Status};
 use crate::queue::{Engine, PopRequest, Popped, PushPlan, StartChoice};
 use route::{Endpoint, Matched};
@@ -38,6 +41,22 @@ pub struct Settings {
     pub start_default: StartChoice,
 }
 
+/// An operation that is no part of the hot path: it makes its answer apart.
+type Task = Box<dyn FnOnce(Rc<Engine>) -> LocalBoxFuture<'static, Result<Reply, Error>>>;
+
+/// An answer that is not written yet.
+pub struct Reply {
+    status: Status,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(status: Status, value: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(value).expect("answers have string keys only");
+        Self { status, body }
+    }
+}
+
 /// A request that was understood.
 pub enum Operation {
     Health,
@@ -46,6 +65,7 @@ pub enum Operation {
     Pop(PopRequest),
     Ack(ack::Plan),
     DeleteQueue(String),
+    Task(Task),
     /// What the methods of a path are.
     Options {
         allow: &'static str,
@@ -92,6 +112,14 @@ pub fn read(
 }
 
 impl Operation {
+    /// An operation off the hot path.
+    fn task<F>(work: impl FnOnce(Rc<Engine>) -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<Reply, Error>> + 'static,
+    {
+        Self::Task(Box::new(move |engine| work(engine).boxed_local()))
+    }
+
     /// Whether it may wait for long: then the connection watches whether its client is still
     /// there.
     pub fn waits(&self) -> bool {
@@ -114,6 +142,10 @@ impl Operation {
             Self::DeleteQueue(queue) => {
                 configure::delete(engine, queue, answer).await.map(|()| None)
             }
+            Self::Task(task) => task(Rc::clone(engine)).await.map(|reply| {
+                answer.write(reply.status, |out| out.extend_from_slice(&reply.body));
+                None
+            }),
             Self::Options { allow } => {
                 answer.allow(allow);
                 answer.empty(Status::NoContent);

@@ -43,7 +43,7 @@ pub const ROUTES: &[Route] = &[
 ];
 
 /// Captures of one pattern, at most.
-const CAPTURES_MAX: usize = 2;
+const CAPTURES_MAX: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Matched<'a> {
@@ -51,7 +51,7 @@ pub(super) struct Matched<'a> {
     pub captures: [&'a str; CAPTURES_MAX],
 }
 
-/// The route of a request. HEAD is only for what a GET changes nothing by.
+/// The route of a request: of several that fit, the one that stands first. HEAD is only for what a GET changes nothing by.
 pub(super) fn find(method: Method, path: &str) -> Result<Matched<'_>, Error> {
     let mut known_path = false;
     for route in ROUTES {
@@ -70,16 +70,16 @@ pub(super) fn find(method: Method, path: &str) -> Result<Matched<'_>, Error> {
 
 /// What to put into `Allow` for a path; for `*` and unknown paths what the server knows at all.
 pub(super) fn allowed(path: &str) -> &'static str {
-    let methods: Vec<Method> = ROUTES
-        .iter()
-        .filter(|route| captures(route.pattern, path).is_some())
-        .map(|route| route.method)
-        .collect();
-    match methods[..] {
-        [Method::Get, Method::Head] => "GET, HEAD, OPTIONS",
-        [Method::Get] => "GET, OPTIONS",
-        [Method::Post] => "POST, OPTIONS",
-        [Method::Delete] => "DELETE, OPTIONS",
+    let has = |method| {
+        ROUTES.iter().any(|route| route.method == method && captures(route.pattern, path).is_some())
+    };
+    match [Method::Get, Method::Head, Method::Post, Method::Delete].map(has) {
+        [true, true, false, false] => "GET, HEAD, OPTIONS",
+        [true, false, false, false] => "GET, OPTIONS",
+        [false, false, true, false] => "POST, OPTIONS",
+        [false, false, false, true] => "DELETE, OPTIONS",
+        [true, false, false, true] => "GET, DELETE, OPTIONS",
+        [true, false, true, false] => "GET, POST, OPTIONS",
         _ => "GET, HEAD, POST, DELETE, OPTIONS",
     }
 }
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(endpoint(Method::Get, "/api/v1/pop/queue/"), Some(Endpoint::PopQueue));
         assert_eq!(endpoint(Method::Get, "/api/v1/pop/queue"), None);
         let matched = find(Method::Get, "/api/v1/pop/queue/q/partition/p").unwrap();
-        assert_eq!((matched.endpoint, matched.captures), (Endpoint::PopPartition, ["q", "p"]));
+        assert_eq!((matched.endpoint, matched.captures), (Endpoint::PopPartition, ["q", "p", ""]));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! A session does one thing at a time; whoever holds it has it alone. After a lost reply or a
 //! statement that did not come back in time it is broken and is dropped, not waited for.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -62,6 +63,8 @@ statements!(
 pub struct Session {
     client: Client,
     pub(super) statements: Statements,
+    /// What operators ask for now and then, prepared when it is first asked for.
+    rare: RefCell<HashMap<&'static str, Statement>>,
     /// No limit when statements have none.
     reply_limit: Option<Duration>,
     broken: Cell<bool>,
@@ -70,7 +73,7 @@ pub struct Session {
 impl Session {
     pub async fn connect(settings: &ConnectSettings) -> Result<Self, Error> {
         let client = settings.connect().await?;
-        runtime::timeout(settings.connect_limit, Self::prepare(client, settings))
+        runtime::timeout(settings.connect_limit, Box::pin(Self::prepare(client, settings)))
             .await
             .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())))
     }
@@ -87,10 +90,11 @@ impl Session {
         if read_only {
             return Err(Error::Unavailable("the server is read-only".to_owned()));
         }
-        let statements = Statements::prepare(&client).await?;
+        let statements = Box::pin(Statements::prepare(&client)).await?;
         Ok(Self {
             client,
             statements,
+            rare: RefCell::default(),
             reply_limit: (!settings.statement_limit.is_zero())
                 .then(|| settings.statement_limit + REPLY_GRACE),
             broken: Cell::new(false),
@@ -116,6 +120,24 @@ impl Session {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
         self.limited(self.client.execute(statement, parameters)).await
+    }
+
+    /// As [`Self::query`], for a statement that is no part of the hot path: its text is prepared at
+    /// its first use on this connection.
+    pub(super) async fn query_rare(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let known = self.rare.borrow().get(sql).cloned();
+        let statement = if let Some(statement) = known {
+            statement
+        } else {
+            let statement = self.limited(self.client.prepare(sql)).await?;
+            self.rare.borrow_mut().insert(sql, statement.clone());
+            statement
+        };
+        self.query(&statement, parameters).await
     }
 
     /// Runs `work` in one transaction: committed when it returns `Ok`, rolled back otherwise.

@@ -106,7 +106,7 @@ impl Lanes {
 
 impl Engine {
     /// Runs one operation on a connection of its own.
-    pub(super) async fn run<T: 'static>(
+    pub async fn run<T: 'static>(
         &self,
         work: impl AsyncFnOnce(&Session) -> Result<T, pg::Error> + 'static,
     ) -> Result<T, pg::Error> {
@@ -132,7 +132,7 @@ impl Engine {
     pub(super) async fn lane(self: Rc<Self>) {
         let mut pause = RECONNECT_MIN;
         while !self.lanes.stopping.get() {
-            match Session::connect(&self.lanes.settings).await {
+            match Box::pin(Session::connect(&self.lanes.settings)).await {
                 Ok(session) => {
                     pause = RECONNECT_MIN;
                     self.lanes.went_up();
