@@ -9,7 +9,10 @@ use tokio_postgres::Client;
 use super::{ConnectSettings, Error};
 
 /// The migrations, in order; the first is version 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_storage.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_storage.sql"),
+    include_str!("../../migrations/0002_groups.sql"),
+];
 
 /// Of the advisory lock that migrators hold, together with a hash of the schema's name.
 const LOCK_CLASS: i32 = 0x7175_6565;

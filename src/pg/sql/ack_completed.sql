@@ -29,7 +29,6 @@ SET cursor = h.high + 1,
     released_lease_id = CASE WHEN h.high + 1 = c.lease_end THEN c.lease_id ELSE c.released_lease_id END,
     lease_id = CASE WHEN h.high + 1 < c.lease_end THEN c.lease_id END,
     lease_until = CASE WHEN h.high + 1 < c.lease_end THEN c.lease_until END,
-    lease_partitions = CASE WHEN h.high + 1 < c.lease_end THEN c.lease_partitions END,
     lease_end = CASE WHEN h.high + 1 < c.lease_end THEN c.lease_end END
 FROM held h
 WHERE c.partition_id = h.partition_id AND c.group_id = h.group_id

@@ -62,8 +62,7 @@ WITH request AS MATERIALIZED (
 ), taken AS MATERIALIZED (
     SELECT w.*, least(f.last_offset + 1, w.start + w.take) AS new_end,
            first_value(w.lease) OVER pop AS new_lease,
-           CASE WHEN count(*) OVER pop > 1 AND row_number() OVER (PARTITION BY w.pop ORDER BY w.place) = 1
-                THEN array_agg(w.partition_id) OVER pop END AS new_partitions
+           array_agg(w.partition_id) OVER pop AS pop_partitions
     FROM wanted w
     JOIN (SELECT place, max(last_offset) AS last_offset FROM found GROUP BY place) f USING (place)
     WINDOW pop AS (PARTITION BY w.pop ORDER BY w.place
@@ -72,9 +71,15 @@ WITH request AS MATERIALIZED (
     UPDATE consumers c
     SET cursor = t.start, lease_id = t.new_lease, lease_end = t.new_end,
         lease_until = clock_timestamp() + t.lease_ms * interval '1 ms',
-        lease_partitions = t.new_partitions, expiries = t.expiries, retry_at = NULL
+        expiries = t.expiries, retry_at = NULL
     FROM taken t
     WHERE t.lease_ms > 0 AND c.partition_id = t.partition_id AND c.group_id = t.group_id
+), shared AS (
+    INSERT INTO shared_leases (lease_id, group_id, partitions, lease_until)
+    SELECT DISTINCT t.new_lease, t.group_id, t.pop_partitions, clock_timestamp() + t.lease_ms * interval '1 ms'
+    FROM taken t
+    WHERE t.lease_ms > 0 AND cardinality(t.pop_partitions) > 1
+    ON CONFLICT DO NOTHING
 ), passed AS (
     UPDATE consumers c
     SET cursor = CASE WHEN t.finished IS NULL THEN t.new_end ELSE (
@@ -88,7 +93,7 @@ WITH request AS MATERIALIZED (
                               THEN t.failed_offsets END,
         failed_counts = CASE WHEN t.failed_offsets[cardinality(t.failed_offsets)] >= t.new_end
                              THEN t.failed_counts END,
-        lease_id = NULL, lease_end = NULL, lease_until = NULL, lease_partitions = NULL,
+        lease_id = NULL, lease_end = NULL, lease_until = NULL,
         expiries = 0, retry_at = NULL
     FROM taken t
     WHERE t.lease_ms = 0 AND c.partition_id = t.partition_id AND c.group_id = t.group_id
