@@ -15,6 +15,9 @@ pub struct QueueOptions {
     pub size_max: i32,
     #[serde(rename = "ttl")]
     pub ttl_seconds: i32,
+    /// Whether `ttl` was sent; its default has no effect.
+    #[serde(skip)]
+    pub ttl_given: bool,
     #[serde(rename = "retryLimit")]
     pub retry_limit: i32,
     #[serde(rename = "retryDelay")]
@@ -47,6 +50,7 @@ impl Default for QueueOptions {
             lease_seconds: 300,
             size_max: 0,
             ttl_seconds: 3600,
+            ttl_given: false,
             retry_limit: 3,
             retry_delay_ms: 0,
             dead_letter_queue: false,

@@ -151,15 +151,15 @@ async fn run_part(
         return Ok((places, None, acked));
     };
     let names = Some((Rc::clone(&queue), Arc::clone(&partition_name)));
-    let Some(group_id) = engine.find_group(&queue, group).await? else {
+    let Some(found) = engine.find_group(&queue, group).await? else {
         let acked = refuse(Refusal::InvalidOrExpiredLease);
         return Ok((places, names, acked));
     };
     let group_name = Rc::from(&**group);
-    let request = AckRequest { partition, group: group_id, group_name, lease, entries };
+    let request = AckRequest { partition, group: found.id, group_name, lease, entries };
     let acked = engine.ack(request).await?;
     if acked.released {
-        engine.lease_ended(&queue.name, group, partition, &partition_name, acked.pending).await;
+        engine.lease_ended(group, &queue.known(partition, &partition_name), acked.pending);
     }
     Ok((places, names, acked))
 }

@@ -1,5 +1,7 @@
 //! `POST /api/v1/configure` and `DELETE /api/v1/resources/queues/:queue`.
 
+use std::rc::Rc;
+
 use serde_json::json;
 
 use super::envelope::Configure;
@@ -8,7 +10,7 @@ use crate::http::Status;
 use crate::queue::{Engine, PARTITION_DEFAULT};
 
 pub async fn run(
-    engine: &Engine,
+    engine: &Rc<Engine>,
     configure: Configure,
     answer: &mut Answer<'_>,
 ) -> Result<(), Error> {
@@ -28,7 +30,11 @@ pub async fn run(
     Ok(())
 }
 
-pub async fn delete(engine: &Engine, queue: String, answer: &mut Answer<'_>) -> Result<(), Error> {
+pub async fn delete(
+    engine: &Rc<Engine>,
+    queue: String,
+    answer: &mut Answer<'_>,
+) -> Result<(), Error> {
     let existed = engine.delete_queue(&queue).await?;
     answer.json(Status::Ok, &json!({ "deleted": true, "queue": queue, "existed": existed }));
     Ok(())

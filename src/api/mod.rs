@@ -62,7 +62,7 @@ pub enum Operation {
     Health,
     Configure(envelope::Configure),
     Push(PushPlan),
-    Pop(PopRequest),
+    Pop(PopRequest, pop::Autopilot),
     Ack(ack::Plan),
     DeleteQueue(String),
     Task(Task),
@@ -99,6 +99,7 @@ pub fn read(
         Endpoint::Configure => Ok(Operation::Configure(envelope::configure(request.body())?)),
         Endpoint::Push => push::read(engine, settings, request.body()).map(Operation::Push),
         Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query()),
+        Endpoint::PopFilter => pop::read_filter(settings, request.query()),
         Endpoint::PopPartition => {
             pop::read(settings, captures[0], Some(captures[1]), request.query())
         }
@@ -123,7 +124,7 @@ impl Operation {
     /// Whether it may wait for long: then the connection watches whether its client is still
     /// there.
     pub fn waits(&self) -> bool {
-        matches!(self, Self::Pop(request) if request.wait.is_some())
+        matches!(self, Self::Pop(request, _) if request.wait.is_some())
     }
 
     /// Carries it out and writes the answer.
@@ -137,7 +138,7 @@ impl Operation {
                 configure::run(engine, configure, answer).await.map(|()| None)
             }
             Self::Push(plan) => push::run(engine, plan, answer).await.map(|()| None),
-            Self::Pop(request) => pop::run(engine, request, answer).await,
+            Self::Pop(request, autopilot) => pop::run(engine, request, autopilot, answer).await,
             Self::Ack(plan) => plan.run(engine, answer).await.map(|()| None),
             Self::DeleteQueue(queue) => {
                 configure::delete(engine, queue, answer).await.map(|()| None)

@@ -19,6 +19,7 @@ pub(super) enum Endpoint {
     Health,
     Configure,
     Push,
+    PopFilter,
     PopQueue,
     PopPartition,
     Ack,
@@ -32,6 +33,7 @@ const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Rou
 
 pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/push", Endpoint::Push),
+    route(Method::Get, "/api/v1/pop", Endpoint::PopFilter),
     route(Method::Get, "/api/v1/pop/queue/:queue", Endpoint::PopQueue),
     route(Method::Get, "/api/v1/pop/queue/:queue/partition/:partition", Endpoint::PopPartition),
     route(Method::Post, "/api/v1/ack/batch", Endpoint::AckBatch),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::ids::PartitionId;
 use crate::pg::{self, ConnectSettings, NOTICE_BYTES_MAX, NoticeSender};
-use crate::queue::{GroupKey, Message, Notice};
+use crate::queue::{Known, Labels, Message, Notice};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
 
@@ -44,15 +44,13 @@ struct Packet {
 enum News {
     Hello,
     Grew {
-        queue: Arc<str>,
-        partition: i64,
-        name: Arc<str>,
+        #[serde(flatten)]
+        of: Partition,
     },
     Released {
-        queue: Arc<str>,
+        #[serde(flatten)]
+        of: Partition,
         group: Arc<str>,
-        partition: i64,
-        name: Arc<str>,
         pending: bool,
     },
     Changed {
@@ -61,6 +59,14 @@ enum News {
     },
     /// There was too much to tell.
     Scan,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Partition {
+    partition: i64,
+    name: Arc<str>,
+    #[serde(flatten)]
+    labels: Arc<Labels>,
 }
 
 /// The talk of this server with the others.
@@ -220,11 +226,9 @@ impl News {
     /// `None` for the notice that ends everything.
     fn from_notice(notice: Notice) -> Option<Self> {
         Some(match notice {
-            Notice::Grew { queue, partition, name } => {
-                Self::Grew { queue, partition: partition.0, name }
-            }
-            Notice::Released { key: GroupKey { queue, group }, partition, name, pending } => {
-                Self::Released { queue, group, partition: partition.0, name, pending }
+            Notice::Grew(known) => Self::Grew { of: known.into() },
+            Notice::Released { group, known, pending } => {
+                Self::Released { of: known.into(), group, pending }
             }
             Notice::Changed { queue, deleted } => Self::Changed { queue, deleted },
             Notice::Stop => return None,
@@ -234,18 +238,25 @@ impl News {
     fn to_message(&self) -> Option<Message> {
         Some(match self.clone() {
             Self::Hello => return None,
-            Self::Grew { queue, partition, name } => {
-                Message::Grew { queue, partition: PartitionId(partition), name }
+            Self::Grew { of } => Message::Grew(of.into()),
+            Self::Released { of, group, pending } => {
+                Message::Released { group, known: of.into(), pending }
             }
-            Self::Released { queue, group, partition, name, pending } => Message::Released {
-                key: GroupKey { queue, group },
-                partition: PartitionId(partition),
-                name,
-                pending,
-            },
             Self::Changed { queue, deleted } => Message::Changed { queue, deleted, done: None },
             Self::Scan => Message::Stale,
         })
+    }
+}
+
+impl From<Known> for Partition {
+    fn from(Known { partition, name, labels }: Known) -> Self {
+        Self { partition: partition.0, name, labels }
+    }
+}
+
+impl From<Partition> for Known {
+    fn from(Partition { partition, name, labels }: Partition) -> Self {
+        Self { partition: PartitionId(partition), name, labels }
     }
 }
 
@@ -286,10 +297,10 @@ mod tests {
     fn packets_are_short_enough_and_lose_nothing() {
         let name: Arc<str> = Arc::from("\u{1}".repeat(255));
         let news: Vec<News> = (0..50)
-            .map(|partition| News::Grew {
-                queue: Arc::clone(&name),
-                partition,
-                name: Arc::clone(&name),
+            .map(|partition| {
+                let (queue, namespace, task) = (name.clone(), name.clone(), name.clone());
+                let labels = Arc::new(Labels { queue, namespace, task, priority: 0 });
+                News::Grew { of: Partition { partition, name: name.clone(), labels } }
             })
             .collect();
         let packets = packets(Uuid::nil(), news.clone());

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Error, Session};
+use super::{Error, Session, Timestamp};
 use crate::ids::{GroupId, Offset, PartitionId, TransactionKey};
 
 /// Messages of one partition that a group has completed.
@@ -175,6 +175,73 @@ pub async fn dead_letter(
         .execute(
             &session.statements.dead_letter,
             &[&partition.0, &group_name, &offsets, &ids, &errors, &failures],
+        )
+        .await?;
+    Ok(())
+}
+
+/// A segment whose messages have waited too long.
+#[derive(Debug)]
+pub struct OverdueSegment {
+    pub first_offset: Offset,
+    pub created_at: Timestamp,
+    pub encrypted: bool,
+    pub body: String,
+}
+
+/// The segment at or behind `from`, if its messages have waited longer than their queue allows.
+pub async fn overdue_segment(
+    session: &Session,
+    partition: PartitionId,
+    from: Offset,
+) -> Result<Option<OverdueSegment>, Error> {
+    let rows = session
+        .query_rare(include_str!("sql/overdue_segment.sql"), &[&partition.0, &from.0])
+        .await?;
+    Ok(rows.first().map(|row| OverdueSegment {
+        first_offset: Offset(row.get(0)),
+        created_at: row.get(1),
+        encrypted: row.get(2),
+        body: row.get(3),
+    }))
+}
+
+/// A message of a segment that becomes a dead letter.
+#[derive(Debug)]
+pub struct DeadLine<'a> {
+    pub offset: Offset,
+    pub transaction_id: String,
+    pub line: &'a str,
+    pub failures: i32,
+}
+
+/// Stores messages of one segment as dead letters of a group.
+pub async fn dead_letter_lines(
+    session: &Session,
+    partition: PartitionId,
+    group_name: &str,
+    segment: &OverdueSegment,
+    error: &str,
+    letters: &[DeadLine<'_>],
+) -> Result<(), Error> {
+    let offsets: Vec<i64> = letters.iter().map(|letter| letter.offset.0).collect();
+    let ids: Vec<&str> = letters.iter().map(|letter| letter.transaction_id.as_str()).collect();
+    let lines: Vec<&str> = letters.iter().map(|letter| letter.line).collect();
+    let failures: Vec<i32> = letters.iter().map(|letter| letter.failures).collect();
+    session
+        .query_rare(
+            include_str!("sql/dead_letter_lines.sql"),
+            &[
+                &partition.0,
+                &group_name,
+                &segment.created_at,
+                &segment.encrypted,
+                &error,
+                &offsets,
+                &ids,
+                &lines,
+                &failures,
+            ],
         )
         .await?;
     Ok(())

@@ -9,7 +9,17 @@ use crate::queue_options::QueueOptions;
 #[derive(Debug, Clone)]
 pub struct QueueRow {
     pub id: QueueId,
+    pub namespace: String,
+    pub task: String,
     pub options: QueueOptions,
+}
+
+/// A consumer group of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupRow {
+    pub id: GroupId,
+    /// It is delivered the newest message of a partition only.
+    pub conflation: bool,
 }
 
 pub async fn queue_by_name(session: &Session, name: &str) -> Result<Option<QueueRow>, Error> {
@@ -20,10 +30,13 @@ pub async fn queue_by_name(session: &Session, name: &str) -> Result<Option<Queue
 fn read_queue(row: &Row) -> QueueRow {
     QueueRow {
         id: QueueId(row.get("id")),
+        namespace: row.get("namespace"),
+        task: row.get("task"),
         options: QueueOptions {
             lease_seconds: row.get("lease_seconds"),
             size_max: row.get("size_max"),
             ttl_seconds: row.get("ttl_seconds"),
+            ttl_given: row.get("ttl_given"),
             retry_limit: row.get("retry_limit"),
             retry_delay_ms: row.get("retry_delay_ms"),
             dead_letter_queue: row.get("dead_letter_queue"),
@@ -83,6 +96,7 @@ pub async fn configure_queue(
                 &options.retention_enabled,
                 &options.encryption_enabled,
                 &options.wait_seconds_max,
+                &options.ttl_given,
             ],
         )
         .await?;
@@ -154,29 +168,73 @@ pub enum GroupStart {
     From(Timestamp),
 }
 
-/// The group of that name, registered with `start` unless it exists; without a start it is only
-/// looked up.
+impl GroupStart {
+    /// As the statements take it: the mode, milliseconds ago, and the time.
+    fn columns(self) -> (&'static str, i64, Option<Timestamp>) {
+        match self {
+            Self::All => ("all", 0, None),
+            Self::New { ms_ago } => ("new", ms_ago, None),
+            Self::From(time) => ("timestamp", 0, Some(time)),
+        }
+    }
+}
+
+/// How a group is registered by its first pop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    pub start: GroupStart,
+    pub conflation: bool,
+}
+
+/// The group of that name, if it is registered.
+pub async fn group_by_name(
+    session: &Session,
+    queue: QueueId,
+    name: &str,
+) -> Result<Option<GroupRow>, Error> {
+    let rows = session.query(&session.statements.group_by_name, &[&queue.0, &name]).await?;
+    Ok(rows.first().map(|row| GroupRow { id: GroupId(row.get(0)), conflation: row.get(1) }))
+}
+
+/// The group of that name, registered unless it exists. `None` when the queue is gone.
 pub async fn ensure_group(
     session: &Session,
     queue: QueueId,
     name: &str,
-    start: Option<GroupStart>,
-) -> Result<Option<GroupId>, Error> {
-    let find = async || -> Result<Option<GroupId>, Error> {
-        let rows = session.query(&session.statements.group_by_name, &[&queue.0, &name]).await?;
-        Ok(rows.first().map(|row| GroupId(row.get(0))))
-    };
-    let found = find().await?;
-    let (None, Some(start)) = (found, start) else { return Ok(found) };
-    let (mode, ms_ago, from) = match start {
-        GroupStart::All => ("all", 0, None),
-        GroupStart::New { ms_ago } => ("new", ms_ago, None),
-        GroupStart::From(time) => ("from", 0, Some(time)),
-    };
+    registration: Registration,
+) -> Result<Option<GroupRow>, Error> {
+    if let Some(found) = group_by_name(session, queue, name).await? {
+        return Ok(Some(found));
+    }
+    let (mode, ms_ago, from) = registration.start.columns();
     session
-        .execute(&session.statements.group_create, &[&queue.0, &name, &mode, &ms_ago, &from])
+        .execute(
+            &session.statements.group_create,
+            &[&queue.0, &name, &mode, &ms_ago, &from, &registration.conflation],
+        )
         .await?;
-    find().await
+    group_by_name(session, queue, name).await
+}
+
+/// Registers a group with a filter unless it is, and with every queue that passes the filter.
+pub async fn ensure_filter_group(
+    session: &Session,
+    namespace: &str,
+    task: &str,
+    name: &str,
+    start: GroupStart,
+) -> Result<(), Error> {
+    let (mode, ms_ago, from) = start.columns();
+    session
+        .query_rare(
+            include_str!("sql/filter_group_create.sql"),
+            &[&namespace, &task, &name, &mode, &ms_ago, &from],
+        )
+        .await?;
+    session
+        .query_rare(include_str!("sql/filter_group_join.sql"), &[&namespace, &task, &name])
+        .await?;
+    Ok(())
 }
 
 /// A partition in which a group may find something to read.
@@ -199,14 +257,53 @@ pub async fn pending_partitions(
     let rows = session
         .query(&session.statements.pending_partitions, &[&queue.0, &group, &partitions_max])
         .await?;
+    Ok(rows.iter().map(read_pending).collect())
+}
+
+/// The queue of a partition, as far as a filter needs to know it.
+#[derive(Debug, Clone)]
+pub struct FilteredQueue {
+    pub name: String,
+    pub namespace: String,
+    pub task: String,
+    pub priority: i32,
+}
+
+/// As [`pending_partitions`], in all queues of a namespace and a task, empty where any will do.
+/// Higher priorities first.
+pub async fn pending_partitions_of_filter(
+    session: &Session,
+    namespace: &str,
+    task: &str,
+    group: &str,
+    partitions_max: i64,
+) -> Result<Vec<(PendingPartition, FilteredQueue)>, Error> {
+    let rows = session
+        .query_rare(
+            include_str!("sql/pending_partitions_of_filter.sql"),
+            &[&namespace, &task, &group, &partitions_max],
+        )
+        .await?;
     Ok(rows
         .iter()
-        .map(|row| PendingPartition {
-            partition: PartitionId(row.get(0)),
-            name: row.get(1),
-            hidden_ms: row.get::<_, Option<i64>>(2).unwrap_or(0),
+        .map(|row| {
+            let queue = FilteredQueue {
+                name: row.get(3),
+                namespace: row.get(4),
+                task: row.get(5),
+                priority: row.get(6),
+            };
+            (read_pending(row), queue)
         })
         .collect())
+}
+
+fn read_pending(row: &Row) -> PendingPartition {
+    PendingPartition {
+        partition: PartitionId(row.get(0)),
+        name: row.get(1),
+        hidden_ms: row.get::<_, Option<i64>>(2).unwrap_or(0),
+    }
 }
 
 fn deleted_meanwhile() -> Error {

@@ -19,18 +19,18 @@ pub struct Claim {
     pub batch: i32,
     /// The lease id if this partition is the first that the pop takes.
     pub lease: Uuid,
-    /// 0 moves the cursor at once, without a lease.
-    pub lease_ms: i64,
-    pub delay_ms: i64,
-    pub window_ms: i64,
-    pub retry_limit: i32,
+    /// Moves the cursor at once. Encrypted messages are leased all the same, until it is known
+    /// that they can be read.
+    pub auto_ack: bool,
+    /// Only the newest visible message is wanted.
+    pub conflation: bool,
 }
 
 #[derive(Debug)]
 pub enum ClaimAnswer {
     /// The group has no place in the partition yet, or the partition does not exist.
     NotPlaced,
-    /// Leased, waiting for a retry, or in its window, for so long.
+    /// Leased, delayed, waiting for a retry, or in its window, for so long.
     Hidden {
         ms: i64,
     },
@@ -38,7 +38,9 @@ pub enum ClaimAnswer {
     Poisoned {
         offset: Offset,
     },
-    /// Nothing to read now. `pending` when messages are stored that are not visible yet.
+    /// The first unfinished message has waited longer than its queue allows.
+    Overdue,
+    /// Nothing to read now. `pending` when the batch was full before this partition's turn.
     Empty {
         pending: bool,
     },
@@ -53,7 +55,9 @@ pub struct Claimed {
     pub end: Offset,
     /// Whether the partition had messages behind `end`.
     pub more: bool,
-    pub lease: Uuid,
+    /// `None` when the cursor has moved already.
+    pub lease: Option<Uuid>,
+    pub lease_ms: i64,
     /// Offsets that the group has finished already, ascending.
     pub finished: Vec<i64>,
     pub failed_offsets: Vec<i64>,
@@ -63,7 +67,7 @@ pub struct Claimed {
     pub segments: Segments,
 }
 
-/// The segments of one claim, kept in the rows that the server sent.
+/// The claimed part of the segments of one claim, kept in the rows that the server sent.
 #[derive(Debug)]
 pub struct Segments {
     rows: Rc<Vec<Row>>,
@@ -73,29 +77,25 @@ pub struct Segments {
 
 pub struct Segment<'a> {
     pub first_offset: Offset,
-    pub message_count: usize,
     pub created_at: Timestamp,
-    /// `message_count` lines joined by newlines.
+    pub encrypted: bool,
+    /// Lines joined by newlines.
     pub body: &'a [u8],
 }
 
 impl Segments {
     pub fn iter(&self) -> impl Iterator<Item = Segment<'_>> {
-        self.rows[self.from..self.to].iter().map(|row| {
-            let last: i64 = row.get(LAST_OFFSET);
-            let count: i32 = row.get(LAST_OFFSET + 1);
-            Segment {
-                first_offset: Offset(last - i64::from(count) + 1),
-                message_count: usize::try_from(count).unwrap_or(0),
-                created_at: row.get(LAST_OFFSET + 2),
-                body: row.get::<_, RawText<'_>>(LAST_OFFSET + 3).0,
-            }
+        self.rows[self.from..self.to].iter().map(|row| Segment {
+            first_offset: Offset(row.get(FIRST_OFFSET)),
+            created_at: row.get(FIRST_OFFSET + 1),
+            encrypted: row.get(FIRST_OFFSET + 2),
+            body: row.get::<_, RawText<'_>>(FIRST_OFFSET + 3).0,
         })
     }
 }
 
-/// The column of `last_offset` in the answer of `sql/claim.sql`; the rest of a segment follows.
-const LAST_OFFSET: usize = 11;
+/// The column of `from_offset` in the answer of `sql/claim.sql`; the rest of a segment follows.
+const FIRST_OFFSET: usize = 13;
 
 /// Runs many claims in one statement and answers each, in order. No two may be of the same
 /// partition and group.
@@ -112,10 +112,8 @@ pub async fn claim(session: &Session, claims: &[Claim]) -> Result<Vec<ClaimAnswe
                 &column(claims, |c| c.group.0),
                 &column(claims, |c| c.batch),
                 &column(claims, |c| c.lease),
-                &column(claims, |c| c.lease_ms),
-                &column(claims, |c| c.delay_ms),
-                &column(claims, |c| c.window_ms),
-                &column(claims, |c| c.retry_limit),
+                &column(claims, |c| c.auto_ack),
+                &column(claims, |c| c.conflation),
             ],
         )
         .await?;
@@ -135,26 +133,31 @@ pub async fn claim(session: &Session, claims: &[Claim]) -> Result<Vec<ClaimAnswe
 
 fn read(rows: &Rc<Vec<Row>>, from: usize, to: usize) -> ClaimAnswer {
     let row = &rows[from];
-    let start = Offset(row.get(3));
-    let next: i64 = row.get(4);
+    let start = Offset(row.get(4));
+    let next: i64 = row.get(5);
+    let hidden_ms: i64 = row.get(1);
     if row.get::<_, bool>(2) {
         return ClaimAnswer::Poisoned { offset: start };
     }
-    if let Some(ms) = row.get::<_, Option<i64>>(1).filter(|ms| *ms > 0) {
-        return ClaimAnswer::Hidden { ms };
+    if hidden_ms > 0 {
+        return ClaimAnswer::Hidden { ms: hidden_ms };
     }
-    let Some(end) = row.get::<_, Option<i64>>(5) else {
+    if row.get::<_, bool>(3) {
+        return ClaimAnswer::Overdue;
+    }
+    let Some(end) = row.get::<_, Option<i64>>(6) else {
         return ClaimAnswer::Empty { pending: next > start.0 };
     };
     ClaimAnswer::Taken(Claimed {
         start,
         end: Offset(end),
         more: next > end,
-        lease: row.get::<_, Option<Uuid>>(6).unwrap_or_default(),
-        finished: row.get::<_, Option<_>>(7).unwrap_or_default(),
-        failed_offsets: row.get::<_, Option<_>>(8).unwrap_or_default(),
-        failed_counts: row.get::<_, Option<_>>(9).unwrap_or_default(),
-        expiries: row.get::<_, Option<_>>(10).unwrap_or_default(),
+        lease: row.get(7),
+        lease_ms: 1000 * i64::from(row.get::<_, i32>(8)),
+        finished: row.get::<_, Option<_>>(9).unwrap_or_default(),
+        failed_offsets: row.get::<_, Option<_>>(10).unwrap_or_default(),
+        failed_counts: row.get::<_, Option<_>>(11).unwrap_or_default(),
+        expiries: row.get::<_, Option<_>>(12).unwrap_or_default(),
         segments: Segments { rows: Rc::clone(rows), from, to },
     })
 }

@@ -16,12 +16,14 @@ mod session;
 mod types;
 
 pub use ack::{
-    Ack, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, ack_completed, ack_lock,
-    ack_store, dead_letter, message_line, release_lease,
+    Ack, AckedCompleted, ConsumerState, ConsumerUpdate, DeadLetter, DeadLine, OverdueSegment,
+    ack_completed, ack_lock, ack_store, dead_letter, dead_letter_lines, message_line,
+    overdue_segment, release_lease,
 };
 pub use catalog::{
-    GroupStart, PartitionNames, PendingPartition, QueueRow, configure_queue, delete_queue,
-    ensure_group, ensure_partitions, ensure_queue, partition_names, pending_partitions,
+    FilteredQueue, GroupRow, GroupStart, PartitionNames, PendingPartition, QueueRow, Registration,
+    configure_queue, delete_queue, ensure_filter_group, ensure_group, ensure_partitions,
+    ensure_queue, group_by_name, partition_names, pending_partitions, pending_partitions_of_filter,
     queue_by_name,
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};

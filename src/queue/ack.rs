@@ -142,50 +142,6 @@ impl Engine {
             self.lanes.wake();
         }
     }
-
-    /// A message that its consumers did not survive, delivered alone up to its limit, goes to the
-    /// dead letters. The lease that expired over it is long over, so there is no lease to check.
-    pub(super) async fn bury(
-        &self,
-        partition: PartitionId,
-        group: GroupId,
-        group_name: Rc<str>,
-        offset: Offset,
-    ) -> Result<(), pg::Error> {
-        self.run(async move |session| {
-            session
-                .transaction(async |session| {
-                    let Some(mut state) = pg::ack_lock(session, partition, group).await? else {
-                        return Ok(());
-                    };
-                    if state.cursor != offset.0 || state.live {
-                        return Ok(());
-                    }
-                    let failures = state.failures.iter().find(|(at, _)| *at == offset.0);
-                    let failures = failures.map_or(0, |(_, count)| *count) + state.expiries + 1;
-                    state.live = true;
-                    state.lease_end = state.lease_end.max(offset.0 + 1);
-                    let entry =
-                        Entry { offset: Some(offset.0), status: AckStatus::Dlq, lease: None };
-                    let Some(mut update) = settle(&state, &[entry]).update else { return Ok(()) };
-                    update.release = true;
-                    let line = pg::message_line(session, partition, offset).await?;
-                    let transaction_id = line
-                        .and_then(|line| super::line::transaction_id(line.as_bytes()))
-                        .unwrap_or_else(|| crate::ids::message_id(partition, offset).to_string());
-                    let letter = DeadLetter {
-                        offset,
-                        transaction_id,
-                        error: Some("Lease expired".to_owned()),
-                        failures,
-                    };
-                    pg::dead_letter(session, partition, &group_name, &[letter]).await?;
-                    pg::ack_store(session, partition, group, &update).await
-                })
-                .await
-        })
-        .await
-    }
 }
 
 fn all_completed(merged: &Merged, released: bool) -> Acked {

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 use hashbrown::HashMap;
 
+use super::dispatch::Known;
 use super::line::json_string;
+use super::source::Labels;
 use super::{Engine, Error, PARTITION_DEFAULT};
-use crate::ids::{GroupId, PartitionId, QueueId};
-use crate::pg::{self, GroupStart, QueueRow};
+use crate::ids::{PartitionId, QueueId};
+use crate::pg::{self, GroupRow, QueueRow, Registration};
 use crate::queue_options::QueueOptions;
 
 /// Remembered partitions of all queues, and groups of one queue. Past it they are looked up again.
@@ -27,25 +29,47 @@ const RESOLVE_ATTEMPTS: usize = 5;
 pub struct Queue {
     pub id: QueueId,
     pub name: Arc<str>,
+    pub labels: Arc<Labels>,
     /// The name as a JSON string.
     pub name_json: Vec<u8>,
     pub options: QueueOptions,
     partitions: RefCell<HashMap<Arc<str>, PartitionId>>,
-    groups: RefCell<HashMap<Arc<str>, GroupId>>,
+    groups: RefCell<HashMap<Arc<str>, GroupRow>>,
 }
 
 impl Queue {
     fn new(name: &str, row: &QueueRow) -> Self {
         let mut name_json = Vec::new();
         json_string(&mut name_json, name);
+        let name: Arc<str> = Arc::from(name);
+        let labels = Labels {
+            queue: Arc::clone(&name),
+            namespace: Arc::from(&*row.namespace),
+            task: Arc::from(&*row.task),
+            priority: row.options.priority,
+        };
         Self {
             id: row.id,
-            name: Arc::from(name),
+            name,
+            labels: Arc::new(labels),
             name_json,
             options: row.options,
             partitions: RefCell::default(),
             groups: RefCell::default(),
         }
+    }
+
+    /// A partition of this queue, as dispatch knows it.
+    pub fn known(&self, partition: PartitionId, name: &Arc<str>) -> Known {
+        Known { partition, name: Arc::clone(name), labels: Arc::clone(&self.labels) }
+    }
+
+    fn remember_group(&self, name: &Arc<str>, group: GroupRow) {
+        let mut groups = self.groups.borrow_mut();
+        if groups.len() >= GROUPS_MAX {
+            groups.clear();
+        }
+        groups.insert(Arc::clone(name), group);
     }
 
     /// The partition of that name, if this core has seen it.
@@ -201,26 +225,43 @@ impl Engine {
         None
     }
 
-    /// The group of that name, registered with `start` unless it exists; only looked up without.
+    /// The group of that name, registered unless it exists. `None` when the queue is gone.
     pub(super) async fn ensure_group(
         &self,
         queue: &Rc<Queue>,
         name: &Arc<str>,
-        start: Option<GroupStart>,
-    ) -> Result<Option<GroupId>, Error> {
+        registration: Registration,
+    ) -> Result<Option<GroupRow>, Error> {
         if let Some(group) = queue.groups.borrow().get(name) {
             return Ok(Some(*group));
         }
         let (id, group_name) = (queue.id, Arc::clone(name));
         let found = self
-            .run(async move |session| pg::ensure_group(session, id, &group_name, start).await)
+            .run(async move |session| {
+                pg::ensure_group(session, id, &group_name, registration).await
+            })
             .await?;
         if let Some(group) = found {
-            let mut groups = queue.groups.borrow_mut();
-            if groups.len() >= GROUPS_MAX {
-                groups.clear();
-            }
-            groups.insert(Arc::clone(name), group);
+            queue.remember_group(name, group);
+        }
+        Ok(found)
+    }
+
+    /// The group of that name, if it is registered.
+    pub async fn find_group(
+        &self,
+        queue: &Rc<Queue>,
+        name: &Arc<str>,
+    ) -> Result<Option<GroupRow>, Error> {
+        if let Some(group) = queue.groups.borrow().get(name) {
+            return Ok(Some(*group));
+        }
+        let (id, group_name) = (queue.id, Arc::clone(name));
+        let found = self
+            .run(async move |session| pg::group_by_name(session, id, &group_name).await)
+            .await?;
+        if let Some(group) = found {
+            queue.remember_group(name, group);
         }
         Ok(found)
     }
@@ -237,18 +278,9 @@ impl Engine {
         Ok(self.catalog.partitions.borrow().get(&partition).cloned())
     }
 
-    /// The group of that name, if it is registered.
-    pub async fn find_group(
-        &self,
-        queue: &Rc<Queue>,
-        name: &Arc<str>,
-    ) -> Result<Option<GroupId>, Error> {
-        self.ensure_group(queue, name, None).await
-    }
-
     /// Creates the queue or replaces its whole configuration.
     pub async fn configure(
-        &self,
+        self: &Rc<Self>,
         name: &str,
         namespace: &str,
         task: &str,
@@ -265,7 +297,7 @@ impl Engine {
     }
 
     /// Deletes the queue and everything in it. Answers whether it existed.
-    pub async fn delete_queue(&self, name: &str) -> Result<bool, Error> {
+    pub async fn delete_queue(self: &Rc<Self>, name: &str) -> Result<bool, Error> {
         let owned = name.to_owned();
         let existed =
             self.run(async move |session| pg::delete_queue(session, &owned).await).await?;

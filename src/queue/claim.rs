@@ -156,9 +156,8 @@ impl Engine {
 /// The pop went away before it had its answer; what was leased for it is free again.
 async fn give_back(session: &Session, claims: &[Claim], answers: &[ClaimAnswer]) {
     for (claim, answer) in claims.iter().zip(answers) {
-        if let (ClaimAnswer::Taken(taken), true) = (answer, claim.lease_ms > 0) {
-            let released =
-                pg::release_lease(session, claim.partition, claim.group, taken.lease).await;
+        if let ClaimAnswer::Taken(pg::Claimed { lease: Some(lease), .. }) = answer {
+            let released = pg::release_lease(session, claim.partition, claim.group, *lease).await;
             if let Err(error) = released {
                 tracing::debug!(%error, "an unread lease was not given back and will expire");
             }

@@ -1,5 +1,6 @@
-//! Which partition a pop may try next: for each (queue, group) that this core owns, the ring of
-//! partitions that may have something to read, longest waiting first, and the polls that wait.
+//! Which partition a pop may try next: for each (source, group) that this core owns, the ring of
+//! partitions that may have something to read, and the polls that wait. Partitions of queues with
+//! a higher priority come first, then those that wait longest.
 //!
 //! No I/O and no clock of its own; `now` comes in and grants go out through one-shot channels.
 //! The ring is a hint and the database decides. It may name a partition with nothing to read. It
@@ -7,13 +8,14 @@
 //! readable arrives here as `grew`, `released`, a timer, or a scan.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use hashbrown::HashMap;
 
+use super::source::{GroupKey, Labels, Source};
 use crate::ids::PartitionId;
 
 /// A scan older than this does not speak for other servers any more.
@@ -21,19 +23,20 @@ pub const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Whoever reserved a partition for longer than this has lost it.
 const RESERVATION_MAX: Duration = Duration::from_mins(1);
 
-/// A queue and a consumer group, by name: a poll may wait for a queue that does not exist yet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GroupKey {
-    pub queue: Arc<str>,
-    pub group: Arc<str>,
-}
-
 /// Partitions that nobody else of this process claims for the group meanwhile.
 pub type Grant<R> = Vec<R>;
 
+/// A partition as the ring knows it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub partition: PartitionId,
+    pub name: Arc<str>,
+    pub labels: Arc<Labels>,
+}
+
 /// Makes the token that stands for a reserved partition; dropping it unused must lead to
 /// [`Outcome::Unused`].
-pub type Reserve<'a, R> = &'a dyn Fn(&GroupKey, PartitionId, &Arc<str>) -> R;
+pub type Reserve<'a, R> = &'a dyn Fn(&GroupKey, &Known) -> R;
 
 /// A request for partitions.
 pub struct Ask<R> {
@@ -77,16 +80,42 @@ enum State {
 }
 
 struct Partition {
-    name: Arc<str>,
+    known: Known,
     state: State,
+}
+
+/// Partitions in the order in which they are granted. An entry counts only while the state of its
+/// partition is [`State::Ready`].
+#[derive(Default)]
+struct ReadyQueue(BTreeMap<Reverse<i32>, VecDeque<PartitionId>>);
+
+impl ReadyQueue {
+    fn push_back(&mut self, known: &Known) {
+        self.0.entry(Reverse(known.labels.priority)).or_default().push_back(known.partition);
+    }
+
+    fn push_front(&mut self, known: &Known) {
+        self.0.entry(Reverse(known.labels.priority)).or_default().push_front(known.partition);
+    }
+
+    fn front(&self) -> Option<PartitionId> {
+        self.0.values().find_map(|partitions| partitions.front().copied())
+    }
+
+    fn pop_front(&mut self) -> Option<PartitionId> {
+        self.0.values_mut().find_map(VecDeque::pop_front)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.values().all(VecDeque::is_empty)
+    }
 }
 
 struct Ring<R> {
     key: GroupKey,
     partitions: HashMap<PartitionId, Partition>,
     by_name: HashMap<Arc<str>, PartitionId>,
-    /// In the order in which they became ready. An entry counts only while its state is `Ready`.
-    ready: VecDeque<PartitionId>,
+    ready: ReadyQueue,
     waiters: VecDeque<Ask<R>>,
     /// Length of `waiters` at which the polls that went away are swept out.
     sweep_at: usize,
@@ -102,7 +131,7 @@ impl<R> Ring<R> {
             key,
             partitions: HashMap::new(),
             by_name: HashMap::new(),
-            ready: VecDeque::new(),
+            ready: ReadyQueue::default(),
             waiters: VecDeque::new(),
             sweep_at: SWEEP_MIN,
             scanned_at: None,
@@ -120,21 +149,16 @@ const SWEEP_MIN: usize = 64;
 
 /// A partition as a scan names it.
 pub struct Scanned {
-    pub partition: PartitionId,
-    pub name: Arc<str>,
+    pub known: Known,
     pub hidden_ms: i64,
 }
 
 pub struct Dispatch<R> {
     rings: HashMap<GroupKey, Ring<R>>,
-    /// The rings of each queue.
-    keys: HashMap<Arc<str>, Vec<GroupKey>>,
-    timers: BinaryHeap<Reverse<(Instant, PartitionId, TimerKey)>>,
+    /// The rings of each source.
+    keys: HashMap<Source, Vec<GroupKey>>,
+    timers: BinaryHeap<Reverse<(Instant, PartitionId, GroupKey)>>,
 }
-
-/// Ordered only to break ties in the heap.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct TimerKey(Arc<str>, Arc<str>);
 
 impl<R> Default for Dispatch<R> {
     fn default() -> Self {
@@ -154,7 +178,7 @@ impl<R> Dispatch<R> {
         self.advance(now, reserve);
         if !self.rings.contains_key(key) {
             self.make_room();
-            self.keys.entry(Arc::clone(&key.queue)).or_default().push(key.clone());
+            self.keys.entry(key.source.clone()).or_default().push(key.clone());
         }
         let ring = self.rings.entry(key.clone()).or_insert_with_key(|key| Ring::new(key.clone()));
         let Some(mut ask) = ring.serve(ask, now, reserve) else { return false };
@@ -190,7 +214,7 @@ impl<R> Dispatch<R> {
             ring.truncated = truncated;
             for scanned in partitions {
                 if let Some(until) = ring.learn(scanned, now) {
-                    self.timers.push(Reverse((until.0, until.1, timer_key(key))));
+                    self.timers.push(Reverse((until.0, until.1, key.clone())));
                 }
             }
         }
@@ -206,21 +230,23 @@ impl<R> Dispatch<R> {
         }
     }
 
-    /// Messages were stored in a partition.
-    pub fn grew(
-        &mut self,
-        queue: &str,
-        partition: PartitionId,
-        name: &Arc<str>,
-        now: Instant,
-        reserve: Reserve<'_, R>,
-    ) {
-        for key in self.keys.get(queue).into_iter().flatten() {
-            if let Some(ring) = self.rings.get_mut(key) {
-                ring.grew(partition, name);
-                ring.serve_waiters(now, reserve);
+    /// The rings that a queue is a part of.
+    fn rings_of(&mut self, labels: &Labels, mut each: impl FnMut(&mut Ring<R>)) {
+        for source in labels.sources() {
+            for key in self.keys.get(&source).into_iter().flatten() {
+                if let Some(ring) = self.rings.get_mut(key) {
+                    each(ring);
+                }
             }
         }
+    }
+
+    /// Messages were stored in a partition.
+    pub fn grew(&mut self, known: &Known, now: Instant, reserve: Reserve<'_, R>) {
+        self.rings_of(&known.labels, |ring| {
+            ring.grew(known);
+            ring.serve_waiters(now, reserve);
+        });
     }
 
     /// What became of a partition. `reserved` when it had been granted to whoever says so.
@@ -235,33 +261,37 @@ impl<R> Dispatch<R> {
     ) {
         let Some(ring) = self.rings.get_mut(key) else { return };
         if let Some(until) = ring.outcome(partition, outcome, reserved, now) {
-            self.timers.push(Reverse((until, partition, timer_key(key))));
+            self.timers.push(Reverse((until, partition, key.clone())));
         }
         ring.serve_waiters(now, reserve);
     }
 
-    /// An ack ended the lease of a partition; `pending` when messages of it are to be read again.
+    /// The lease of a group in a partition ended; `pending` when messages of it are to be read
+    /// again.
     pub fn released(
         &mut self,
-        key: &GroupKey,
-        partition: PartitionId,
-        name: &Arc<str>,
+        group: &str,
+        known: &Known,
         pending: bool,
         now: Instant,
         reserve: Reserve<'_, R>,
     ) {
-        let Some(ring) = self.rings.get_mut(key) else { return };
-        ring.released(partition, name, pending);
-        ring.serve_waiters(now, reserve);
+        self.rings_of(&known.labels, |ring| {
+            if &*ring.key.group == group {
+                ring.released(known, pending);
+                ring.serve_waiters(now, reserve);
+            }
+        });
     }
 
-    /// The queue was deleted: its partitions are gone, its polls wait for a new one.
-    pub fn forget_queue(&mut self, queue: &str) {
-        for key in self.keys.get(queue).into_iter().flatten() {
-            if let Some(ring) = self.rings.get_mut(key) {
-                ring.partitions.clear();
-                ring.by_name.clear();
-                ring.ready.clear();
+    /// The queue was deleted, so its partitions are gone and its polls wait for a new one, or it
+    /// was configured, so that it may pass other filters.
+    pub fn queue_changed(&mut self, queue: &str, deleted: bool) {
+        for ring in self.rings.values_mut() {
+            match &ring.key.source {
+                Source::Queue(name) if &**name == queue && deleted => ring.forget_all(),
+                Source::Queue(_) => {}
+                Source::Filter { .. } => ring.forget_queue(queue),
             }
         }
     }
@@ -292,10 +322,8 @@ impl<R> Dispatch<R> {
     /// Moves partitions whose time has come into the rings and serves who waits for them.
     pub fn advance(&mut self, now: Instant, reserve: Reserve<'_, R>) {
         while self.timers.peek().is_some_and(|Reverse((due, _, _))| *due <= now) {
-            let Some(Reverse((_, partition, TimerKey(queue, group)))) = self.timers.pop() else {
-                return;
-            };
-            if let Some(ring) = self.rings.get_mut(&GroupKey { queue, group }) {
+            let Some(Reverse((_, partition, key))) = self.timers.pop() else { return };
+            if let Some(ring) = self.rings.get_mut(&key) {
                 ring.wake(partition, now);
                 ring.serve_waiters(now, reserve);
             }
@@ -321,10 +349,6 @@ impl<R> Dispatch<R> {
     }
 }
 
-fn timer_key(key: &GroupKey) -> TimerKey {
-    TimerKey(Arc::clone(&key.queue), Arc::clone(&key.group))
-}
-
 fn after(now: Instant, ms: i64) -> Instant {
     now + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
@@ -344,29 +368,41 @@ impl<R> Ring<R> {
             && !matches!(known.state, State::Ready)
         {
             known.state = State::Ready;
-            self.ready.push_back(partition);
+            self.ready.push_back(&known.known);
         }
     }
 
-    fn insert_ready(&mut self, partition: PartitionId, name: &Arc<str>) {
-        self.insert(partition, name, State::Ready);
-        self.ready.push_back(partition);
+    fn insert_ready(&mut self, known: &Known) {
+        self.ready.push_back(known);
+        self.insert(known.clone(), State::Ready);
     }
 
-    fn insert(&mut self, partition: PartitionId, name: &Arc<str>, state: State) {
-        self.by_name.insert(Arc::clone(name), partition);
-        self.partitions.insert(partition, Partition { name: Arc::clone(name), state });
+    fn insert(&mut self, known: Known, state: State) {
+        self.by_name.insert(Arc::clone(&known.name), known.partition);
+        self.partitions.insert(known.partition, Partition { known, state });
     }
 
     fn remove(&mut self, partition: PartitionId) {
-        if let Some(known) = self.partitions.remove(&partition) {
-            self.by_name.remove(&known.name);
+        if let Some(gone) = self.partitions.remove(&partition) {
+            self.by_name.remove(&gone.known.name);
         }
     }
 
-    fn grew(&mut self, partition: PartitionId, name: &Arc<str>) {
-        match self.partitions.get_mut(&partition) {
-            None => self.insert_ready(partition, name),
+    fn forget_all(&mut self) {
+        self.partitions.clear();
+        self.by_name.clear();
+        self.ready = ReadyQueue::default();
+    }
+
+    /// The next scan tells what is left of a queue.
+    fn forget_queue(&mut self, queue: &str) {
+        self.partitions.retain(|_, partition| &*partition.known.labels.queue != queue);
+        self.scanned_at = None;
+    }
+
+    fn grew(&mut self, known: &Known) {
+        match self.partitions.get_mut(&known.partition) {
+            None => self.insert_ready(known),
             Some(Partition { state: State::Ready, .. }) => {}
             Some(Partition { state: State::Reserved { grew, .. }, .. }) => *grew = true,
             Some(Partition { state: State::Resting { more, .. }, .. }) => *more = true,
@@ -375,7 +411,8 @@ impl<R> Ring<R> {
 
     /// Answers when to look at the partition again, and at which.
     fn learn(&mut self, scanned: Scanned, now: Instant) -> Option<(Instant, PartitionId)> {
-        let Scanned { partition, name, hidden_ms } = scanned;
+        let Scanned { known: found, hidden_ms } = scanned;
+        let partition = found.partition;
         let until = after(now, hidden_ms);
         match self.partitions.get_mut(&partition) {
             Some(Partition { state: State::Ready, .. }) => None,
@@ -393,11 +430,11 @@ impl<R> Ring<R> {
                 None
             }
             None if hidden_ms > 0 => {
-                self.insert(partition, &name, State::Resting { until, more: true });
+                self.insert(found, State::Resting { until, more: true });
                 Some((until, partition))
             }
             None => {
-                self.insert_ready(partition, &name);
+                self.insert_ready(&found);
                 None
             }
         }
@@ -442,25 +479,22 @@ impl<R> Ring<R> {
             Outcome::Unused => {
                 if !matches!(known.state, State::Ready) {
                     known.state = State::Ready;
-                    self.ready.push_front(partition);
+                    self.ready.push_front(&known.known);
                 }
                 None
             }
         }
     }
 
-    fn released(&mut self, partition: PartitionId, name: &Arc<str>, pending: bool) {
-        let Some(known) = self.partitions.get_mut(&partition) else {
-            if pending {
-                self.insert_ready(partition, name);
+    fn released(&mut self, known: &Known, pending: bool) {
+        match self.partitions.get_mut(&known.partition).map(|partition| &mut partition.state) {
+            None if pending => self.insert_ready(known),
+            None | Some(State::Ready) => {}
+            Some(State::Reserved { grew, .. }) => *grew = true,
+            Some(State::Resting { more, .. }) if *more || pending => {
+                self.make_ready(known.partition);
             }
-            return;
-        };
-        match &mut known.state {
-            State::Ready => {}
-            State::Reserved { grew, .. } => *grew = true,
-            State::Resting { more, .. } if *more || pending => self.make_ready(partition),
-            State::Resting { .. } => self.remove(partition),
+            Some(State::Resting { .. }) => self.remove(known.partition),
         }
     }
 
@@ -494,7 +528,7 @@ impl<R> Ring<R> {
         let tokens = partitions.into_iter().filter_map(|partition| {
             let known = self.partitions.get_mut(&partition)?;
             known.state = State::Reserved { since: now, grew: false };
-            Some(reserve(&self.key, partition, &known.name))
+            Some(reserve(&self.key, &known.known))
         });
         // A grant that nobody takes comes back through the tokens' drop.
         let _ = ask.grant.send(tokens.collect());
@@ -508,12 +542,22 @@ impl<R> Ring<R> {
             return taken;
         }
         while taken.len() < partitions_max.max(1) {
-            let Some(partition) = self.ready.pop_front() else { break };
+            let Some(partition) = self.ready.front() else { break };
             if self.is_ready(partition) && !taken.contains(&partition) {
+                if !self.is_of_one_queue(&taken, partition) {
+                    break;
+                }
                 taken.push(partition);
             }
+            self.ready.pop_front();
         }
         taken
+    }
+
+    /// One pop is answered from one queue.
+    fn is_of_one_queue(&self, taken: &[PartitionId], partition: PartitionId) -> bool {
+        let queue = |partition| self.partitions.get(partition).map(|p| &p.known.labels.queue);
+        taken.first().is_none_or(|first| queue(first) == queue(&partition))
     }
 
     /// In arrival order, until nothing is ready that a waiter wants.

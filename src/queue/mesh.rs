@@ -11,8 +11,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
+use hashbrown::HashMap;
 
-use super::dispatch::{Ask, Dispatch, GroupKey, Outcome, Scanned};
+use super::dispatch::{Ask, Dispatch, Known, Outcome, Scanned};
+use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
 use crate::ids::PartitionId;
 use crate::pg;
@@ -23,7 +25,10 @@ use crate::runtime::mailbox::{Address, Mailbox};
 const SCAN_TICK: Duration = Duration::from_secs(1);
 /// Partitions that one scan names. Bounds its time and memory; the ring asks again when it is
 /// through with them.
-const SCAN_PARTITIONS_MAX: usize = 10_000;
+const SCAN_PARTITIONS_MAX: i64 = 10_000;
+
+/// What a scan found, and whether there was more.
+type Found = (Vec<Scanned>, bool);
 
 /// What cores tell each other.
 pub enum Message {
@@ -38,15 +43,14 @@ pub enum Message {
         reserved: bool,
     },
     Released {
-        key: GroupKey,
-        partition: PartitionId,
-        name: Arc<str>,
+        group: Arc<str>,
+        known: Known,
         pending: bool,
     },
-    Grew {
-        queue: Arc<str>,
-        partition: PartitionId,
-        name: Arc<str>,
+    Grew(Known),
+    /// A core owns rings that read from more than one queue.
+    Filters {
+        core: usize,
     },
     /// Whether other servers share the database.
     Peers {
@@ -66,8 +70,8 @@ pub enum Message {
 /// What other servers of the database should hear of.
 #[derive(Debug)]
 pub enum Notice {
-    Grew { queue: Arc<str>, partition: PartitionId, name: Arc<str> },
-    Released { key: GroupKey, partition: PartitionId, name: Arc<str>, pending: bool },
+    Grew(Known),
+    Released { group: Arc<str>, known: Known, pending: bool },
     Changed { queue: Arc<str>, deleted: bool },
     Stop,
 }
@@ -75,8 +79,7 @@ pub enum Notice {
 /// A partition that the owner keeps for one pop. Dropped without a report, it is free again.
 pub struct Reservation {
     pub key: GroupKey,
-    pub partition: PartitionId,
-    pub name: Arc<str>,
+    pub known: Known,
     owner: Address<Message>,
     reported: bool,
 }
@@ -85,7 +88,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.reported {
             let key = self.key.clone();
-            let (partition, outcome) = (self.partition, Outcome::Unused);
+            let (partition, outcome) = (self.known.partition, Outcome::Unused);
             // A full mailbox loses it, and a scan finds it again.
             let _ =
                 self.owner.try_send(Message::Outcome { key, partition, outcome, reserved: true });
@@ -127,44 +130,55 @@ impl Engine {
     }
 
     /// Tells the owner what became of a reserved partition.
-    pub(super) async fn report(self: &Rc<Self>, mut reservation: Reservation, outcome: Outcome) {
+    pub(super) fn report(self: &Rc<Self>, mut reservation: Reservation, outcome: Outcome) {
         reservation.reported = true;
         let key = reservation.key.clone();
-        let partition = reservation.partition;
-        self.tell(Message::Outcome { key, partition, outcome, reserved: true }).await;
+        let partition = reservation.known.partition;
+        self.tell_owner(&key.clone(), Message::Outcome { key, partition, outcome, reserved: true });
     }
 
-    /// Sends a message about a (queue, group) to its owner.
-    pub(super) async fn tell(self: &Rc<Self>, message: Message) {
-        let owner = match &message {
-            Message::Ask { key, .. }
-            | Message::Outcome { key, .. }
-            | Message::Released { key, .. } => self.owner(key),
-            Message::Grew { .. }
-            | Message::Peers { .. }
-            | Message::Stale
-            | Message::Changed { .. }
-            | Message::Stop => self.core,
-        };
-        if owner == self.core {
+    /// Gives a message to the core that owns the rings of `key`, without waiting: what a pop has
+    /// claimed must not hang on whether its future is polled again.
+    pub(super) fn tell_owner(self: &Rc<Self>, key: &GroupKey, message: Message) {
+        self.tell(self.owner(key), message);
+    }
+
+    fn tell(self: &Rc<Self>, core: usize, message: Message) {
+        if core == self.core {
             self.handle(message);
-        } else {
-            let _ = self.peers[owner].send(message).await;
+        } else if let Err(message) = self.peers[core].try_send(message) {
+            let peer = self.peers[core].clone();
+            runtime::spawn(async move {
+                // A core that stopped needs no news.
+                let _ = peer.send(message).await;
+            });
+        }
+    }
+
+    /// The lease of a group in a partition ended: it may be read again.
+    pub fn lease_ended(self: &Rc<Self>, group: &Arc<str>, known: &Known, pending: bool) {
+        let released = || (Arc::clone(group), known.clone());
+        if self.peers_present.get() {
+            let (group, known) = released();
+            self.notify(Notice::Released { group, known, pending });
+        }
+        let queue = Source::Queue(Arc::clone(&known.labels.queue));
+        let owner = self.owner(&GroupKey { source: queue, group: Arc::clone(group) });
+        let filters = self.filter_cores.borrow().clone();
+        for core in filters.into_iter().filter(|core| *core != owner).chain([owner]) {
+            let (group, known) = released();
+            self.tell(core, Message::Released { group, known, pending });
         }
     }
 
     /// Tells every owner of a group of the queue that a partition grew.
-    pub(super) async fn grew(&self, queue: &Arc<str>, partition: PartitionId, name: &Arc<str>) {
-        self.with_dispatch(|dispatch, now, reserve| {
-            dispatch.grew(queue, partition, name, now, reserve);
-        });
+    pub(super) async fn grew(&self, known: Known) {
+        self.with_dispatch(|dispatch, now, reserve| dispatch.grew(&known, now, reserve));
         if self.peers_present.get() {
-            let (queue, name) = (Arc::clone(queue), Arc::clone(name));
-            self.notify(Notice::Grew { queue, partition, name });
+            self.notify(Notice::Grew(known.clone()));
         }
         for (core, peer) in self.peers.iter().enumerate().filter(|(core, _)| *core != self.core) {
-            let (queue, name) = (Arc::clone(queue), Arc::clone(name));
-            if peer.send(Message::Grew { queue, partition, name }).await.is_err() {
+            if peer.send(Message::Grew(known.clone())).await.is_err() {
                 tracing::debug!(core, "a core has stopped");
             }
         }
@@ -177,7 +191,7 @@ impl Engine {
     }
 
     /// Drops what every core knows about a queue, and returns when all have.
-    pub(super) async fn forget_everywhere(&self, queue: &str, deleted: bool) {
+    pub(super) async fn forget_everywhere(self: &Rc<Self>, queue: &str, deleted: bool) {
         self.queue_changed(queue, deleted);
         let queue: Arc<str> = Arc::from(queue);
         let _ = self.notices.send(Notice::Changed { queue: Arc::clone(&queue), deleted }).await;
@@ -190,11 +204,11 @@ impl Engine {
         }
     }
 
-    fn queue_changed(&self, queue: &str, deleted: bool) {
+    fn queue_changed(self: &Rc<Self>, queue: &str, deleted: bool) {
         self.catalog.forget(queue);
-        if deleted {
-            self.dispatch.borrow_mut().forget_queue(queue);
-        }
+        self.dispatch.borrow_mut().queue_changed(queue, deleted);
+        // Polls by filter may have been waiting for this.
+        self.scan_due(Instant::now());
     }
 
     /// Receives what other cores tell this one, until it is told to stop.
@@ -209,32 +223,30 @@ impl Engine {
 
     fn handle(self: &Rc<Self>, message: Message) {
         match message {
-            Message::Ask { key, ask } => {
-                let scan = self
-                    .with_dispatch(|dispatch, now, reserve| dispatch.ask(&key, ask, now, reserve));
-                if scan {
-                    runtime::spawn(Rc::clone(self).scan(key));
-                }
-            }
+            Message::Ask { key, ask } => self.asked(key, ask),
             Message::Outcome { key, partition, outcome, reserved } => {
                 self.with_dispatch(|dispatch, now, reserve| {
                     dispatch.outcome(&key, partition, outcome, reserved, now, reserve);
                 });
             }
-            Message::Released { key, partition, name, pending } => {
+            Message::Released { group, known, pending } => {
                 self.with_dispatch(|dispatch, now, reserve| {
-                    dispatch.released(&key, partition, &name, pending, now, reserve);
+                    dispatch.released(&group, &known, pending, now, reserve);
                 });
+            }
+            Message::Filters { core } => {
+                let mut cores = self.filter_cores.borrow_mut();
+                if !cores.contains(&core) {
+                    cores.push(core);
+                }
             }
             Message::Peers { present } => self.peers_present.set(present),
             Message::Stale => {
                 self.dispatch.borrow_mut().scans_are_stale();
                 self.scan_due(Instant::now());
             }
-            Message::Grew { queue, partition, name } => {
-                self.with_dispatch(|dispatch, now, reserve| {
-                    dispatch.grew(&queue, partition, &name, now, reserve);
-                });
+            Message::Grew(known) => {
+                self.with_dispatch(|dispatch, now, reserve| dispatch.grew(&known, now, reserve));
             }
             Message::Changed { queue, deleted, done } => {
                 self.queue_changed(&queue, deleted);
@@ -244,18 +256,31 @@ impl Engine {
         }
     }
 
+    fn asked(self: &Rc<Self>, key: GroupKey, ask: Ask<Reservation>) {
+        let filter = matches!(key.source, Source::Filter { .. });
+        let scan =
+            self.with_dispatch(|dispatch, now, reserve| dispatch.ask(&key, ask, now, reserve));
+        if filter && !self.filter_cores.borrow().contains(&self.core) {
+            for core in 0..self.peers.len() {
+                self.tell(core, Message::Filters { core: self.core });
+            }
+        }
+        if scan {
+            runtime::spawn(Rc::clone(self).scan(key));
+        }
+    }
+
     fn with_dispatch<T>(
         &self,
         change: impl FnOnce(
             &mut Dispatch<Reservation>,
             Instant,
-            &dyn Fn(&GroupKey, PartitionId, &Arc<str>) -> Reservation,
+            &dyn Fn(&GroupKey, &Known) -> Reservation,
         ) -> T,
     ) -> T {
-        let reserve = |key: &GroupKey, partition, name: &Arc<str>| Reservation {
+        let reserve = |key: &GroupKey, known: &Known| Reservation {
             key: key.clone(),
-            partition,
-            name: Arc::clone(name),
+            known: known.clone(),
             owner: self.peers[self.core].clone(),
             reported: false,
         };
@@ -273,30 +298,81 @@ impl Engine {
 
     /// Reads from the database which partitions a group may find something in.
     async fn scan(self: Rc<Self>, key: GroupKey) {
-        let found = self.scan_partitions(&key).await;
+        let found = match &key.source {
+            Source::Queue(queue) => self.scan_queue(queue, &key.group).await,
+            Source::Filter { namespace, task } => {
+                self.scan_filter(namespace, task, &key.group).await
+            }
+        };
         if let Err(error) = &found {
-            tracing::debug!(queue = &*key.queue, group = &*key.group, %error, "a scan failed");
+            tracing::debug!(?key, %error, "a scan failed");
         }
         self.with_dispatch(|dispatch, now, reserve| {
             dispatch.scanned(&key, found.ok(), now, reserve);
         });
     }
 
-    async fn scan_partitions(&self, key: &GroupKey) -> Result<(Vec<Scanned>, bool), Error> {
-        let Some(queue) = self.find_queue(&key.queue).await? else {
+    async fn scan_queue(&self, queue: &str, group: &Arc<str>) -> Result<Found, Error> {
+        let Some(queue) = self.find_queue(queue).await? else {
             return Ok((Vec::new(), false));
         };
-        let group = self.find_group(&queue, &key.group).await?;
+        let group = self.find_group(&queue, group).await?.map(|group| group.id);
         let id = queue.id;
-        let limit = i64::try_from(SCAN_PARTITIONS_MAX).expect("a small constant");
         let found = self
-            .run(async move |session| pg::pending_partitions(session, id, group, limit).await)
+            .run(async move |session| {
+                pg::pending_partitions(session, id, group, SCAN_PARTITIONS_MAX).await
+            })
             .await?;
-        let truncated = found.len() == SCAN_PARTITIONS_MAX;
-        let scanned = found.into_iter().map(|found| Scanned {
-            partition: found.partition,
-            name: Arc::from(found.name),
+        let scanned = |found: pg::PendingPartition| Scanned {
+            known: Known {
+                partition: found.partition,
+                name: Arc::from(found.name),
+                labels: Arc::clone(&queue.labels),
+            },
             hidden_ms: found.hidden_ms,
+        };
+        let truncated = is_truncated(&found);
+        Ok((found.into_iter().map(scanned).collect(), truncated))
+    }
+
+    async fn scan_filter(
+        &self,
+        namespace: &Arc<str>,
+        task: &Arc<str>,
+        group: &Arc<str>,
+    ) -> Result<Found, Error> {
+        let (namespace, task, group) = (Arc::clone(namespace), Arc::clone(task), Arc::clone(group));
+        let found = self
+            .run(async move |session| {
+                pg::pending_partitions_of_filter(
+                    session,
+                    &namespace,
+                    &task,
+                    &group,
+                    SCAN_PARTITIONS_MAX,
+                )
+                .await
+            })
+            .await?;
+        let truncated = is_truncated(&found);
+        let mut queues: HashMap<String, Arc<Labels>> = HashMap::new();
+        let scanned = found.into_iter().map(|(found, queue)| {
+            let labels = queues.entry(queue.name.clone()).or_insert_with(|| {
+                Arc::new(Labels {
+                    queue: Arc::from(queue.name),
+                    namespace: Arc::from(queue.namespace),
+                    task: Arc::from(queue.task),
+                    priority: queue.priority,
+                })
+            });
+            Scanned {
+                known: Known {
+                    partition: found.partition,
+                    name: Arc::from(found.name),
+                    labels: Arc::clone(labels),
+                },
+                hidden_ms: found.hidden_ms,
+            }
         });
         Ok((scanned.collect(), truncated))
     }
@@ -334,4 +410,8 @@ impl Engine {
         });
         let _ = runtime::timeout(due.saturating_duration_since(Instant::now()), changed).await;
     }
+}
+
+fn is_truncated<T>(found: &[T]) -> bool {
+    i64::try_from(found.len()).is_ok_and(|found| found >= SCAN_PARTITIONS_MAX)
 }

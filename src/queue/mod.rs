@@ -6,6 +6,7 @@
 //! borrowed across an await; cores talk through `mesh` only. No HTTP and no SQL here.
 
 mod ack;
+mod burial;
 mod catalog;
 mod claim;
 mod dispatch;
@@ -15,22 +16,27 @@ mod mesh;
 mod pop;
 mod push;
 mod settle;
+mod source;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
+use hashbrown::HashSet;
+
 pub use ack::{AckEntry, AckRequest, Acked};
 pub use catalog::Queue;
-pub use dispatch::GroupKey;
+pub use dispatch::Known;
 pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
+pub use source::{Labels, Source};
 
 use crate::pg::{self, ConnectSettings};
 use crate::runtime;
 use crate::runtime::mailbox::Address;
+use source::GroupKey;
 
 /// The partition of messages that name none.
 pub const PARTITION_DEFAULT: &str = "Default";
@@ -64,6 +70,10 @@ pub struct Engine {
     claims: RefCell<claim::ClaimQueue>,
     acks: RefCell<ack::AckQueue>,
     dispatch: RefCell<dispatch::Dispatch<mesh::Reservation>>,
+    /// Groups that this core has registered with filters.
+    filter_groups: RefCell<HashSet<GroupKey>>,
+    /// Cores whose rings read from more than one queue.
+    filter_cores: RefCell<Vec<usize>>,
     /// Wakes the dispatch clock when the next timer is another one.
     clock: Cell<Option<Waker>>,
     timers_changed: Cell<bool>,
@@ -91,6 +101,8 @@ impl Engine {
             claims: RefCell::default(),
             acks: RefCell::default(),
             dispatch: RefCell::default(),
+            filter_cores: RefCell::default(),
+            filter_groups: RefCell::default(),
             clock: Cell::default(),
             timers_changed: Cell::new(false),
             stopping: Cell::new(false),

@@ -1,4 +1,8 @@
 //! One pop: finds partitions through their owner, claims them, and waits where that is asked for.
+//!
+//! From the answer of a claim to the end of the pop nothing is waited for while leases are in hand,
+//! so a pop that is given up with its client either has claimed nothing yet (and the claim gives
+//! back what nobody reads) or is complete.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,22 +11,23 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::catalog::Queue;
-use super::dispatch::{GroupKey, Outcome};
-use super::mesh::{Message, Notice, Reservation};
+use super::dispatch::{Known, Outcome};
+use super::mesh::{Message, Reservation};
+use super::source::{GroupKey, Source};
 use super::{Engine, Error, QUEUE_MODE};
-use crate::ids::{self, GroupId, Offset, PartitionId};
-use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupStart, Timestamp};
+use crate::ids::{self, GroupId, Offset};
+use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupRow, GroupStart, Registration, Timestamp};
 use crate::runtime;
 
 /// Partitions that one pop tries before it says that nothing is there. The ring may name
 /// partitions with nothing to read; this bounds what one request costs.
 const ATTEMPTS_MAX: usize = 256;
-/// When to look again at a partition whose messages are too young to be seen.
-const DELAYED_LOOK_MS: i64 = 100;
-/// Before the burial of a poisonous message is tried again.
+/// When to look again at a partition whose messages should be there and are not.
+const MISSING_LOOK_MS: i64 = 100;
+/// Before the burial of messages that nobody may get is tried again.
 const BURY_PAUSE_MS: i64 = 1000;
-/// Of a queue whose `leaseTime` is 0.
-const LEASE_SECONDS_DEFAULT: i64 = 60;
+/// Remembered groups of filters. Past it they are all registered again, which changes nothing.
+const FILTER_GROUPS_MAX: usize = 10_000;
 
 /// Where a group starts that is registered by this pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +39,16 @@ pub enum StartChoice {
 
 #[derive(Debug, Clone)]
 pub struct PopRequest {
-    pub queue: Arc<str>,
+    pub source: Source,
+    /// Only of a single queue.
     pub partition: Option<Arc<str>>,
     pub group: Arc<str>,
     /// Messages at most, over all partitions.
     pub batch: i32,
     pub partitions_max: usize,
     pub auto_ack: bool,
+    /// How a group that is registered by this pop is delivered to.
+    pub conflation: bool,
     /// How long to wait for a message, if at all.
     pub wait: Option<Duration>,
     pub start: StartChoice,
@@ -50,35 +58,66 @@ pub struct PopRequest {
 /// What a pop got from one partition.
 #[derive(Debug)]
 pub struct Delivered {
-    pub partition: PartitionId,
-    pub partition_name: Arc<str>,
+    pub known: Known,
     pub claimed: Claimed,
 }
 
 #[derive(Debug)]
 pub struct Popped {
     pub queue: Rc<Queue>,
-    pub group: GroupId,
+    pub group: GroupRow,
     /// At least one.
     pub partitions: Vec<Delivered>,
-    /// Nil with `autoAck`.
-    pub lease: Uuid,
+    /// `None` with `autoAck`.
+    pub lease: Option<Uuid>,
 }
 
 /// A partition to try, with the owner's token unless it was named by the request.
 struct Candidate {
-    partition: PartitionId,
-    name: Arc<str>,
+    known: Known,
     reservation: Option<Reservation>,
+}
+
+impl PopRequest {
+    fn key(&self) -> GroupKey {
+        GroupKey { source: self.source.clone(), group: Arc::clone(&self.group) }
+    }
+
+    fn group_start(&self) -> GroupStart {
+        match self.start {
+            // All consumers without a group share one position, which begins at the beginning.
+            _ if &*self.group == QUEUE_MODE => GroupStart::All,
+            StartChoice::All => GroupStart::All,
+            StartChoice::From(time) => GroupStart::From(time),
+            StartChoice::New => {
+                let ms_ago = i64::try_from(self.arrived.elapsed().as_millis());
+                GroupStart::New { ms_ago: ms_ago.unwrap_or(0) }
+            }
+        }
+    }
 }
 
 impl Engine {
     /// Takes messages; `None` when there are none, at once or by the end of the wait.
     pub async fn pop(self: &Rc<Self>, request: &PopRequest) -> Result<Option<Popped>, Error> {
-        match request.wait {
+        self.register(request).await?;
+        let popped = match request.wait {
             None => self.pop_now(request, ATTEMPTS_MAX).await,
             Some(wait) => self.pop_waiting(request, request.arrived + wait).await,
+        };
+        match popped? {
+            Some(popped) => self.open(popped, request).await.map(Some),
+            None => Ok(None),
         }
+    }
+
+    /// Whether the group of a request is delivered the newest messages only; as the request says
+    /// where the group does not exist.
+    pub async fn conflates(&self, request: &PopRequest) -> Result<bool, Error> {
+        let Source::Queue(queue) = &request.source else { return Ok(false) };
+        let Some(queue) = self.find_queue(queue).await? else { return Ok(request.conflation) };
+        let group = self.find_group(&queue, &request.group).await?;
+        Ok(group.map_or(request.conflation, |group| group.conflation))
     }
 
     /// Only waiting ends at the deadline: a claim that has begun may have moved the cursor, so
@@ -88,7 +127,7 @@ impl Engine {
         request: &PopRequest,
         deadline: Instant,
     ) -> Result<Option<Popped>, Error> {
-        let key = group_key(request);
+        let key = request.key();
         // A named partition is looked at directly first: the ring may not know of it yet.
         if request.partition.is_some()
             && let Some(popped) = self.pop_now(request, 1).await?
@@ -96,7 +135,6 @@ impl Engine {
             return Ok(Some(popped));
         }
         loop {
-            self.register(request).await?;
             let partition = request.partition.clone();
             let waiting = self.reserve(&key, partition, request.partitions_max, true);
             let left = deadline.saturating_duration_since(Instant::now());
@@ -113,15 +151,16 @@ impl Engine {
         request: &PopRequest,
         attempts: usize,
     ) -> Result<Option<Popped>, Error> {
-        let Some((queue, _)) = self.register(request).await? else { return Ok(None) };
-        if let Some(name) = &request.partition {
+        if let (Source::Queue(queue), Some(name)) = (&request.source, &request.partition) {
+            let Some(queue) = self.find_queue(queue).await? else { return Ok(None) };
             let Some((name, partition)) = self.find_partition(&queue, name).await? else {
                 return Ok(None);
             };
-            let candidates = vec![Candidate { partition, name, reservation: None }];
+            let known = queue.known(partition, &name);
+            let candidates = vec![Candidate { known, reservation: None }];
             return self.try_candidates(request, candidates).await;
         }
-        let key = group_key(request);
+        let key = request.key();
         for _ in 0..attempts {
             let granted = self.reserve(&key, None, request.partitions_max, false).await?;
             if granted.is_empty() {
@@ -135,163 +174,216 @@ impl Engine {
         Ok(None)
     }
 
-    /// Registers the group where it is new to the queue; `None` when there is no such queue.
-    async fn register(&self, request: &PopRequest) -> Result<Option<(Rc<Queue>, GroupId)>, Error> {
-        let queue = match self.known_queue(&request.queue) {
+    /// Registers the group at its first pop, whatever that finds.
+    async fn register(&self, request: &PopRequest) -> Result<(), Error> {
+        match &request.source {
+            Source::Queue(queue) => self.queue_and_group(request, queue).await.map(|_| ()),
+            Source::Filter { .. } if self.filter_groups.borrow().contains(&request.key()) => Ok(()),
+            Source::Filter { .. } => self.register_with_filter(request).await,
+        }
+    }
+
+    async fn register_with_filter(&self, request: &PopRequest) -> Result<(), Error> {
+        let Source::Filter { namespace, task } = &request.source else { return Ok(()) };
+        let (namespace, task) = (Arc::clone(namespace), Arc::clone(task));
+        let (group, start) = (Arc::clone(&request.group), request.group_start());
+        self.run(async move |session| {
+            pg::ensure_filter_group(session, &namespace, &task, &group, start).await
+        })
+        .await?;
+        let mut known = self.filter_groups.borrow_mut();
+        if known.len() >= FILTER_GROUPS_MAX {
+            known.clear();
+        }
+        known.insert(request.key());
+        Ok(())
+    }
+
+    /// The queue and the group that a pop claims in; `None` when there is no such queue.
+    async fn queue_and_group(
+        &self,
+        request: &PopRequest,
+        queue: &str,
+    ) -> Result<Option<(Rc<Queue>, GroupRow)>, Error> {
+        let queue = match self.known_queue(queue) {
             Some(queue) => queue,
-            None => match self.find_queue(&request.queue).await? {
+            None => match self.find_queue(queue).await? {
                 Some(queue) => queue,
                 None => return Ok(None),
             },
         };
-        let start = match request.start {
-            // All consumers without a group share one position, which begins at the beginning.
-            _ if &*request.group == QUEUE_MODE => GroupStart::All,
-            StartChoice::All => GroupStart::All,
-            StartChoice::From(time) => GroupStart::From(time),
-            StartChoice::New => {
-                let ms_ago = i64::try_from(request.arrived.elapsed().as_millis());
-                GroupStart::New { ms_ago: ms_ago.unwrap_or(0) }
+        let group = match &request.source {
+            Source::Queue(_) => {
+                let start = request.group_start();
+                let registration = Registration { start, conflation: request.conflation };
+                self.ensure_group(&queue, &request.group, registration).await?
             }
+            Source::Filter { .. } => match self.find_group(&queue, &request.group).await? {
+                Some(group) => Some(group),
+                // The queue is younger than the group's first pop.
+                None => {
+                    self.register_with_filter(request).await?;
+                    self.find_group(&queue, &request.group).await?
+                }
+            },
         };
-        let group = self.ensure_group(&queue, &request.group, Some(start)).await?;
         Ok(group.map(|group| (queue, group)))
     }
 
-    /// Claims what it can of the candidates and tells their owner what became of each.
+    /// Claims what it can of the candidates, which are of one queue, and tells their owner what
+    /// became of each.
     async fn try_candidates(
         self: &Rc<Self>,
         request: &PopRequest,
         candidates: Vec<Candidate>,
     ) -> Result<Option<Popped>, Error> {
-        let Some((queue, group)) = self.register(request).await? else { return Ok(None) };
-        let claims: Vec<Claim> = candidates
-            .iter()
-            .map(|candidate| new_claim(request, &queue, candidate.partition, group))
-            .collect();
-        let lease_ms = claims.first().map_or(0, |claim| claim.lease_ms);
+        let Some(first) = candidates.first() else { return Ok(None) };
+        let Some((queue, group)) = self.queue_and_group(request, &first.known.labels.queue).await?
+        else {
+            for candidate in candidates {
+                self.conclude(request, candidate.known, candidate.reservation, Outcome::Drained);
+            }
+            return Ok(None);
+        };
+        let claims: Vec<Claim> =
+            candidates.iter().map(|candidate| new_claim(request, candidate, group)).collect();
         let answers = self.claim(claims).await?;
-        let mut popped = Popped { queue, group, partitions: Vec::new(), lease: Uuid::nil() };
+        let mut popped = Popped { queue, group, partitions: Vec::new(), lease: None };
+        let mut dying = Vec::new();
         for (candidate, answer) in candidates.into_iter().zip(answers) {
-            // Nothing from here on may fail the pop: cursors have moved.
-            let outcome = self.outcome(&answer, &popped, &candidate, request, lease_ms).await;
-            let partition = candidate.partition;
-            if let ClaimAnswer::Taken(claimed) = answer {
-                if lease_ms > 0 {
-                    popped.lease = claimed.lease;
+            let Candidate { known, reservation } = candidate;
+            let outcome = match &answer {
+                ClaimAnswer::Poisoned { .. } | ClaimAnswer::Overdue => {
+                    dying.push((known, reservation, answer));
+                    continue;
                 }
-                let partition_name = candidate.name;
-                popped.partitions.push(Delivered { partition, partition_name, claimed });
+                answer => outcome(answer, &popped),
+            };
+            if let ClaimAnswer::Taken(claimed) = answer {
+                popped.lease = popped.lease.or(claimed.lease);
+                popped.partitions.push(Delivered { known: known.clone(), claimed });
             }
-            if let Some(reservation) = candidate.reservation {
-                self.report(reservation, outcome).await;
-            } else {
-                let key = group_key(request);
-                self.tell(Message::Outcome { key, partition, outcome, reserved: false }).await;
-            }
+            self.conclude(request, known, reservation, outcome);
         }
-        Ok((!popped.partitions.is_empty()).then_some(popped))
+        let burial = Rc::clone(self).bury_all(request.clone(), group.id, dying);
+        if popped.partitions.is_empty() {
+            burial.await;
+            return Ok(None);
+        }
+        runtime::spawn(burial);
+        Ok(Some(popped))
     }
 
-    async fn outcome(
-        &self,
-        answer: &ClaimAnswer,
-        popped: &Popped,
-        candidate: &Candidate,
+    /// Tells the owner what became of a partition.
+    fn conclude(
+        self: &Rc<Self>,
         request: &PopRequest,
-        lease_ms: i64,
-    ) -> Outcome {
-        match answer {
-            ClaimAnswer::NotPlaced | ClaimAnswer::Empty { pending: false } => Outcome::Drained,
-            // Too young to be seen, or the batch was full before its turn.
-            ClaimAnswer::Empty { pending: true } if popped.partitions.is_empty() => {
-                Outcome::Hidden { ms: DELAYED_LOOK_MS }
-            }
-            ClaimAnswer::Empty { pending: true } => Outcome::Pending,
-            ClaimAnswer::Hidden { ms } => Outcome::Hidden { ms: *ms },
-            ClaimAnswer::Poisoned { offset } => {
-                let group_name = Rc::from(&*request.group);
-                match self.bury(candidate.partition, popped.group, group_name, *offset).await {
-                    Ok(()) => Outcome::Pending,
-                    Err(error) => {
-                        tracing::warn!(%error, "a message at its limit is not buried yet");
-                        Outcome::Hidden { ms: BURY_PAUSE_MS }
-                    }
-                }
-            }
-            ClaimAnswer::Taken(taken) if lease_ms > 0 => {
-                Outcome::Leased { ms: lease_ms, more: taken.more }
-            }
-            ClaimAnswer::Taken(taken) if taken.more => Outcome::Pending,
-            ClaimAnswer::Taken(_) => Outcome::Drained,
+        known: Known,
+        reservation: Option<Reservation>,
+        outcome: Outcome,
+    ) {
+        if let Some(reservation) = reservation {
+            self.report(reservation, outcome);
+        } else {
+            let (key, partition) = (request.key(), known.partition);
+            let message =
+                Message::Outcome { key: key.clone(), partition, outcome, reserved: false };
+            self.tell_owner(&key, message);
         }
+    }
+
+    /// Moves messages that nobody may get any more to the dead letters of the group.
+    async fn bury_all(
+        self: Rc<Self>,
+        request: PopRequest,
+        group: GroupId,
+        dying: Vec<(Known, Option<Reservation>, ClaimAnswer)>,
+    ) {
+        for (known, reservation, answer) in dying {
+            let (partition, name) = (known.partition, Rc::from(&*request.group));
+            let buried = match answer {
+                ClaimAnswer::Poisoned { offset } => self.bury(partition, group, name, offset).await,
+                _ => self.bury_overdue(partition, group, name).await,
+            };
+            let outcome = match buried {
+                Ok(()) => Outcome::Pending,
+                Err(error) => {
+                    tracing::warn!(%error, "messages are not buried yet");
+                    Outcome::Hidden { ms: BURY_PAUSE_MS }
+                }
+            };
+            self.conclude(&request, known, reservation, outcome);
+        }
+    }
+
+    /// Makes what was claimed readable. When that fails everything is given back.
+    async fn open(self: &Rc<Self>, popped: Popped, request: &PopRequest) -> Result<Popped, Error> {
+        if !popped.is_encrypted() {
+            return Ok(popped);
+        }
+        self.give_back(popped, Arc::clone(&request.group)).await;
+        Err(Error::EncryptionUnavailable)
     }
 
     /// Gives back what a consumer never received.
     pub async fn give_back(self: &Rc<Self>, popped: Popped, group_name: Arc<str>) {
-        for delivered in popped.partitions {
-            let (partition, group, lease) =
-                (delivered.partition, popped.group, delivered.claimed.lease);
+        for Delivered { known, claimed } in popped.partitions {
+            let Some(lease) = claimed.lease else { continue };
+            let (partition, group) = (known.partition, popped.group.id);
             let released = self
                 .run(async move |session| pg::release_lease(session, partition, group, lease).await)
                 .await;
             if let Ok(true) = released {
-                let (queue, name) = (&popped.queue.name, &delivered.partition_name);
-                self.lease_ended(queue, &group_name, partition, name, true).await;
+                self.lease_ended(&group_name, &known, true);
             }
         }
     }
+}
 
-    /// An ack ended a lease: the partition may be read again.
-    pub async fn lease_ended(
-        self: &Rc<Self>,
-        queue: &Arc<str>,
-        group: &Arc<str>,
-        partition: PartitionId,
-        name: &Arc<str>,
-        pending: bool,
-    ) {
-        let key = GroupKey { queue: Arc::clone(queue), group: Arc::clone(group) };
-        let name = Arc::clone(name);
-        if self.peers_present.get() {
-            let (key, name) = (key.clone(), Arc::clone(&name));
-            self.notify(Notice::Released { key, partition, name, pending });
+/// What a claim says about its partition; not for one whose messages are to be buried.
+fn outcome(answer: &ClaimAnswer, popped: &Popped) -> Outcome {
+    match answer {
+        ClaimAnswer::Empty { pending: true } if popped.partitions.is_empty() => {
+            Outcome::Hidden { ms: MISSING_LOOK_MS }
         }
-        self.tell(Message::Released { key, partition, name, pending }).await;
+        ClaimAnswer::Empty { pending: true }
+        | ClaimAnswer::Poisoned { .. }
+        | ClaimAnswer::Overdue => Outcome::Pending,
+        ClaimAnswer::NotPlaced | ClaimAnswer::Empty { pending: false } => Outcome::Drained,
+        ClaimAnswer::Hidden { ms } => Outcome::Hidden { ms: *ms },
+        ClaimAnswer::Taken(taken) if taken.lease.is_some() => {
+            Outcome::Leased { ms: taken.lease_ms, more: taken.more }
+        }
+        ClaimAnswer::Taken(taken) if taken.more => Outcome::Pending,
+        ClaimAnswer::Taken(_) => Outcome::Drained,
     }
 }
 
 impl From<Reservation> for Candidate {
     fn from(reservation: Reservation) -> Self {
-        let (partition, name) = (reservation.partition, Arc::clone(&reservation.name));
-        Self { partition, name, reservation: Some(reservation) }
+        Self { known: reservation.known.clone(), reservation: Some(reservation) }
     }
 }
 
-fn group_key(request: &PopRequest) -> GroupKey {
-    GroupKey { queue: Arc::clone(&request.queue), group: Arc::clone(&request.group) }
-}
-
-fn new_claim(request: &PopRequest, queue: &Queue, partition: PartitionId, group: GroupId) -> Claim {
-    let options = &queue.options;
-    let lease_seconds = match i64::from(options.lease_seconds) {
-        0 => LEASE_SECONDS_DEFAULT,
-        seconds => seconds,
-    };
+fn new_claim(request: &PopRequest, candidate: &Candidate, group: GroupRow) -> Claim {
+    let partition = candidate.known.partition;
     Claim {
         pop: 0,
         partition,
-        group,
+        group: group.id,
         batch: request.batch,
         lease: ids::new_lease_id(partition),
-        lease_ms: if request.auto_ack { 0 } else { 1000 * lease_seconds },
-        delay_ms: 1000 * i64::from(options.delayed_processing_seconds),
-        window_ms: 1000 * i64::from(options.window_buffer_seconds),
-        retry_limit: options.retry_limit,
+        auto_ack: request.auto_ack,
+        conflation: group.conflation,
     }
 }
 
 impl Popped {
+    fn is_encrypted(&self) -> bool {
+        let segments = self.partitions.iter().flat_map(|d| d.claimed.segments.iter());
+        segments.into_iter().any(|segment| segment.encrypted)
+    }
+
     /// Messages of the answer, at most; some may be finished already.
     pub fn offsets(&self) -> i64 {
         self.partitions.iter().map(|d| d.claimed.end.0 - d.claimed.start.0).sum()

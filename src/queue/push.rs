@@ -282,7 +282,7 @@ impl Engine {
             grew[item.target] |= matches!(stored, Stored::Queued(_));
         }
         for (target, _) in request.targets.iter().zip(grew).filter(|(_, grew)| *grew) {
-            self.grew(&target.queue.name, target.partition, &target.partition_name).await;
+            self.grew(target.queue.known(target.partition, &target.partition_name)).await;
         }
     }
 }

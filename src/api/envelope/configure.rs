@@ -118,7 +118,7 @@ fn set_option(
     match name {
         "leaseTime" => options.lease_seconds = number(0)?,
         "maxSize" => options.size_max = number(0)?,
-        "ttl" => options.ttl_seconds = number(0)?,
+        "ttl" => (options.ttl_seconds, options.ttl_given) = (number(0)?, true),
         "retryLimit" => options.retry_limit = number(0)?,
         "retryDelay" => options.retry_delay_ms = number(0)?,
         "deadLetterQueue" => options.dead_letter_queue = switch()?,

@@ -1,1 +1,1 @@
-SELECT id FROM groups WHERE queue_id = $1 AND name = $2
+SELECT id, conflation FROM groups WHERE queue_id = $1 AND name = $2

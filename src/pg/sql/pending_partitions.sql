@@ -1,13 +1,23 @@
 -- Partitions of a queue in which a group may find something to read, longest waiting first, and
 -- when: ms from now, 0 for at once. $1 queue, $2 group or null, $3 the most to name.
-SELECT p.id, p.name,
-       greatest(0, ceil(1000 * extract(epoch FROM greatest(c.lease_until, c.retry_at) - now())))::bigint
-           AS hidden_ms
-FROM partitions p
-LEFT JOIN groups g ON g.id = $2
-LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = $2
-WHERE p.queue_id = $1 AND p.next_offset > coalesce(c.cursor, p.first_offset)
-  -- Where the group has no place yet and starts later than the newest message, nothing waits.
-  AND (c.cursor IS NOT NULL OR g.start_from IS NULL OR p.last_push_at >= g.start_from)
-ORDER BY p.last_push_at NULLS FIRST, p.id
-LIMIT $3
+WITH pending AS MATERIALIZED (
+    SELECT p.id, p.name, coalesce(c.cursor, p.first_offset) AS cursor,
+           greatest(0, ceil(1000 * extract(epoch FROM greatest(c.lease_until, c.retry_at) - now())))::bigint
+               AS hidden_ms
+    FROM partitions p
+    LEFT JOIN groups g ON g.id = $2
+    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = $2
+    WHERE p.queue_id = $1 AND p.next_offset > coalesce(c.cursor, p.first_offset)
+      -- Where the group has no place yet and starts later than the newest message, nothing waits.
+      AND (c.cursor IS NOT NULL OR g.start_from IS NULL OR p.last_push_at >= g.start_from)
+    ORDER BY p.last_push_at NULLS FIRST, p.id
+    LIMIT $3
+)
+SELECT n.id, n.name, n.hidden_ms
+FROM pending n
+LEFT JOIN LATERAL (
+    SELECT s.created_at FROM segments s
+    WHERE s.partition_id = n.id AND s.last_offset >= n.cursor
+    ORDER BY s.last_offset LIMIT 1
+) oldest ON true
+ORDER BY oldest.created_at NULLS FIRST, n.id

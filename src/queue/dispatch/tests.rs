@@ -13,9 +13,19 @@ fn a_failed_scan_is_not_an_empty_answer() {
     let (_, mut waiting) = world.ask(true, None);
     assert!(scan);
     let key = world.key.clone();
-    world.dispatch.scanned(&key, None, world.start, &|_, p, _| p);
+    world.dispatch.scanned(&key, None, world.start, &|_, known| known.partition);
     assert!(grant.try_recv().is_err());
     assert_eq!(waiting.try_recv().unwrap(), None, "who waits goes on waiting");
+}
+
+fn known(queue: &str, priority: i32, partition: PartitionId) -> Known {
+    let labels = Labels {
+        queue: Arc::from(queue),
+        namespace: Arc::from("n"),
+        task: Arc::from(queue),
+        priority,
+    };
+    Known { partition, name: Arc::from(format!("p{}", partition.0)), labels: Arc::new(labels) }
 }
 
 struct World {
@@ -27,11 +37,13 @@ struct World {
 impl World {
     /// A ring whose first scan found nothing.
     fn scanned() -> Self {
-        let key = GroupKey { queue: Arc::from("q"), group: Arc::from("g") };
+        let key = GroupKey { source: Source::Queue(Arc::from("q")), group: Arc::from("g") };
         let mut world = Self { dispatch: Dispatch::default(), key, start: Instant::now() };
         let (scan, mut grant) = world.ask(false, None);
         assert!(scan, "the first request of a group asks for a scan");
-        world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|_, p, _| p);
+        world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|_, known| {
+            known.partition
+        });
         assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
         world
     }
@@ -43,17 +55,17 @@ impl World {
     ) -> (bool, oneshot::Receiver<Vec<PartitionId>>) {
         let (grant, receiver) = oneshot::channel();
         let ask = Ask { partition: partition.map(Arc::from), partitions_max: 1, wait, grant };
-        (self.dispatch.ask(&self.key, ask, self.start, &|_, p, _| p), receiver)
+        (self.dispatch.ask(&self.key, ask, self.start, &|_, known| known.partition), receiver)
     }
 
     fn grew(&mut self, partition: PartitionId) {
-        let name = Arc::from(format!("p{}", partition.0));
-        self.dispatch.grew("q", partition, &name, self.start, &|_, p, _| p);
+        self.dispatch.grew(&known("q", 0, partition), self.start, &|_, known| known.partition);
     }
 
     fn outcome(&mut self, partition: PartitionId, outcome: Outcome, reserved: bool) {
         let key = self.key.clone();
-        self.dispatch.outcome(&key, partition, outcome, reserved, self.start, &|_, p, _| p);
+        self.dispatch
+            .outcome(&key, partition, outcome, reserved, self.start, &|_, known| known.partition);
     }
 
     fn pop(&mut self) -> Vec<PartitionId> {
@@ -111,8 +123,9 @@ fn a_released_lease_brings_back_only_what_has_more_to_read() {
         assert_eq!(world.pop(), [P]);
         world.outcome(P, Outcome::Leased { ms: 60_000, more }, true);
         assert_eq!(world.pop(), []);
-        let key = world.key.clone();
-        world.dispatch.released(&key, P, &Arc::from("p1"), pending, world.start, &|_, p, _| p);
+        world
+            .dispatch
+            .released("g", &known("q", 0, P), pending, world.start, &|_, known| known.partition);
         assert_eq!(world.pop(), expected);
         world.outcome(P, Outcome::Drained, true);
     }
@@ -128,9 +141,9 @@ fn a_lease_that_runs_out_wakes_who_waits() {
     let due = world.dispatch.next_timer().unwrap();
     assert_eq!(due, world.start + Duration::from_secs(1));
     let before = world.start + Duration::from_millis(999);
-    world.dispatch.advance(before, &|_, p, _| p);
+    world.dispatch.advance(before, &|_, known| known.partition);
     assert_eq!(waiter.try_recv().unwrap(), None);
-    world.dispatch.advance(due, &|_, p, _| p);
+    world.dispatch.advance(due, &|_, known| known.partition);
     assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
     assert_eq!(world.dispatch.next_timer(), None);
 }
@@ -141,8 +154,9 @@ fn a_claim_without_reservation_does_not_hide_what_grew_meanwhile() {
     world.grew(P);
     world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, false);
     assert_eq!(world.pop(), []);
-    let key = world.key.clone();
-    world.dispatch.released(&key, P, &Arc::from("p1"), false, world.start, &|_, p, _| p);
+    world
+        .dispatch
+        .released("g", &known("q", 0, P), false, world.start, &|_, known| known.partition);
     assert_eq!(world.pop(), [P]);
 }
 
@@ -154,9 +168,9 @@ fn a_waiting_poll_makes_old_scans_due() {
     let (_, waiter) = world.ask(true, None);
     assert_eq!(world.dispatch.due_scans(later), [world.key.clone()]);
     assert!(world.dispatch.due_scans(later).is_empty(), "one scan at a time");
-    let found = Scanned { partition: P, name: Arc::from("p1"), hidden_ms: 0 };
+    let found = Scanned { known: known("q", 0, P), hidden_ms: 0 };
     let key = world.key.clone();
-    world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, p, _| p);
+    world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, known| known.partition);
     let mut waiter = waiter;
     assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
 }
@@ -165,8 +179,66 @@ fn a_waiting_poll_makes_old_scans_due() {
 fn a_deleted_queue_leaves_no_partitions_behind() {
     let mut world = World::scanned();
     world.grew(P);
-    world.dispatch.forget_queue("q");
+    world.dispatch.queue_changed("q", true);
     assert_eq!(world.pop(), []);
     world.outcome(P, Outcome::Pending, true);
     assert_eq!(world.pop(), []);
+}
+
+/// A world whose ring reads from every queue of the namespace.
+fn filtered() -> World {
+    let source = Source::Filter { namespace: Arc::from("n"), task: Arc::from("") };
+    let key = GroupKey { source, group: Arc::from("g") };
+    let mut world = World { dispatch: Dispatch::default(), key, start: Instant::now() };
+    let _ = world.ask(false, None);
+    let key = world.key.clone();
+    let nothing = Some((Vec::new(), false));
+    world.dispatch.scanned(&key, nothing, world.start, &|_, known| known.partition);
+    world
+}
+
+impl World {
+    fn grew_in(&mut self, queue: &str, priority: i32, partition: PartitionId) {
+        let known = known(queue, priority, partition);
+        self.dispatch.grew(&known, self.start, &|_, known| known.partition);
+    }
+}
+
+#[test]
+fn a_filter_serves_higher_priorities_first_and_equal_ones_in_order() {
+    let mut world = filtered();
+    world.grew_in("low", 0, P);
+    world.grew_in("high", 7, Q);
+    world.grew_in("high", 7, PartitionId(3));
+    assert_eq!(world.pop(), [Q]);
+    assert_eq!(world.pop(), [PartitionId(3)]);
+    assert_eq!(world.pop(), [P]);
+}
+
+#[test]
+fn a_pop_by_filter_takes_partitions_of_one_queue() {
+    let mut world = filtered();
+    world.grew_in("a", 0, P);
+    world.grew_in("a", 0, Q);
+    world.grew_in("b", 0, PartitionId(3));
+    let (grant, mut granted) = oneshot::channel();
+    let ask = Ask { partition: None, partitions_max: 9, wait: false, grant };
+    let key = world.key.clone();
+    world.dispatch.ask(&key, ask, world.start, &|_, known| known.partition);
+    assert_eq!(granted.try_recv().unwrap(), Some(vec![P, Q]));
+    assert_eq!(world.pop(), [PartitionId(3)]);
+}
+
+#[test]
+fn an_ended_lease_is_news_for_the_filters_too() {
+    let mut world = filtered();
+    world.grew_in("a", 0, P);
+    assert_eq!(world.pop(), [P]);
+    world.outcome(P, Outcome::Leased { ms: 60_000, more: true }, true);
+    assert_eq!(world.pop(), []);
+    let known = known("a", 0, P);
+    world.dispatch.released("other", &known, true, world.start, &|_, known| known.partition);
+    assert_eq!(world.pop(), []);
+    world.dispatch.released("g", &known, true, world.start, &|_, known| known.partition);
+    assert_eq!(world.pop(), [P]);
 }

@@ -1,0 +1,150 @@
+//! Messages that a group may not get any more go to its dead letters: those that killed their
+//! consumers, and those that waited too long.
+//!
+//! No lease is live meanwhile; the row's lock keeps it so until the transaction ends. What turns
+//! out to be no longer so is left alone.
+
+use std::rc::Rc;
+
+use super::settle::{AckStatus, Entry, settle};
+use super::{Engine, line};
+use crate::ids::{self, GroupId, Offset, PartitionId};
+use crate::pg::{self, ConsumerState, ConsumerUpdate, DeadLetter, DeadLine, Session};
+
+/// The text of a dead letter whose consumers did not come back.
+const LEASE_EXPIRED: &str = "Lease expired";
+/// The text of a dead letter that nobody asked for in time.
+const WAITED_TOO_LONG: &str = "Waited longer than maxWaitTimeSeconds";
+
+impl Engine {
+    /// Buries the message at `offset`, which was delivered alone up to its limit.
+    pub(super) async fn bury(
+        &self,
+        partition: PartitionId,
+        group: GroupId,
+        group_name: Rc<str>,
+        offset: Offset,
+    ) -> Result<(), pg::Error> {
+        self.run(async move |session| {
+            session
+                .transaction(async |session| {
+                    let Some(state) = pg::ack_lock(session, partition, group).await? else {
+                        return Ok(());
+                    };
+                    if state.cursor != offset.0 || state.live {
+                        return Ok(());
+                    }
+                    bury_first(session, partition, group, &group_name, state).await
+                })
+                .await
+        })
+        .await
+    }
+
+    /// Buries the first unfinished messages, as far as one segment goes.
+    pub(super) async fn bury_overdue(
+        &self,
+        partition: PartitionId,
+        group: GroupId,
+        group_name: Rc<str>,
+    ) -> Result<(), pg::Error> {
+        self.run(async move |session| {
+            session
+                .transaction(async |session| {
+                    let Some(state) = pg::ack_lock(session, partition, group).await? else {
+                        return Ok(());
+                    };
+                    if state.live {
+                        return Ok(());
+                    }
+                    let first = Offset(state.cursor);
+                    let Some(segment) = pg::overdue_segment(session, partition, first).await?
+                    else {
+                        return Ok(());
+                    };
+                    bury_segment(session, partition, group, &group_name, (state, &segment)).await
+                })
+                .await
+        })
+        .await
+    }
+}
+
+async fn bury_first(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+    group_name: &str,
+    state: ConsumerState,
+) -> Result<(), pg::Error> {
+    let offset = Offset(state.cursor);
+    let failed = state.failures.iter().find(|(at, _)| *at == offset.0).map_or(0, |(_, n)| *n);
+    let failures = failed + state.expiries + 1;
+    let Some((update, _)) = finish(state, &[(offset.0, AckStatus::Dlq)], offset.0 + 1) else {
+        return Ok(());
+    };
+    let line = pg::message_line(session, partition, offset).await?;
+    let transaction_id = transaction_id(partition, offset, line.as_deref().unwrap_or_default());
+    let error = Some(LEASE_EXPIRED.to_owned());
+    let letter = DeadLetter { offset, transaction_id, error, failures };
+    pg::dead_letter(session, partition, group_name, &[letter]).await?;
+    pg::ack_store(session, partition, group, &update).await
+}
+
+async fn bury_segment(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+    group_name: &str,
+    (mut state, segment): (ConsumerState, &pg::OverdueSegment),
+) -> Result<(), pg::Error> {
+    state.cursor = state.cursor.max(segment.first_offset.0);
+    let lines = || line::lines(segment.body.as_bytes()).zip(segment.first_offset.0..);
+    let statuses: Vec<(i64, AckStatus)> = lines()
+        .filter(|(_, offset)| {
+            *offset >= state.cursor && state.finished.binary_search(offset).is_err()
+        })
+        // The line of a deleted message is blank.
+        .map(|(line, offset)| {
+            (offset, if line.is_empty() { AckStatus::Completed } else { AckStatus::Dlq })
+        })
+        .collect();
+    let end = lines().last().map_or(state.cursor, |(_, offset)| offset + 1);
+    let Some((update, dead)) = finish(state, &statuses, end) else { return Ok(()) };
+    let letters: Vec<DeadLine<'_>> = lines()
+        .filter_map(|(text, offset)| {
+            let at = dead.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
+            let line = std::str::from_utf8(text).ok()?;
+            let transaction_id = transaction_id(partition, Offset(offset), line);
+            Some(DeadLine { offset: Offset(offset), transaction_id, line, failures: dead[at].1 })
+        })
+        .collect();
+    pg::dead_letter_lines(session, partition, group_name, segment, WAITED_TOO_LONG, &letters)
+        .await?;
+    pg::ack_store(session, partition, group, &update).await
+}
+
+/// What it makes of the state when messages before `end` are finished as `statuses` say.
+fn finish(
+    mut state: ConsumerState,
+    statuses: &[(i64, AckStatus)],
+    end: i64,
+) -> Option<(ConsumerUpdate, Vec<(i64, i32)>)> {
+    // The law of acks, as if the whole range were leased.
+    state.live = true;
+    state.lease = Some(state.lease.unwrap_or_default());
+    state.lease_end = end;
+    let entries: Vec<Entry> = statuses
+        .iter()
+        .map(|(offset, status)| Entry { offset: Some(*offset), status: *status, lease: None })
+        .collect();
+    let settlement = settle(&state, &entries);
+    let mut update = settlement.update?;
+    update.release = true;
+    Some((update, settlement.dead))
+}
+
+fn transaction_id(partition: PartitionId, offset: Offset, line: &str) -> String {
+    line::transaction_id(line.as_bytes())
+        .unwrap_or_else(|| ids::message_id(partition, offset).to_string())
+}
