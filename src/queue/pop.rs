@@ -143,6 +143,9 @@ impl Engine {
             if let Some(popped) = self.try_candidates(request, candidates).await? {
                 return Ok(Some(popped));
             }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
         }
     }
 

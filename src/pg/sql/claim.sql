@@ -56,7 +56,8 @@ WITH request AS MATERIALIZED (
            coalesce(b.lease_until <= now() AND b.lease_end <= b.cursor + 1 AND b.reached = b.cursor, false)
                AND b.expiries + coalesce(b.failed_counts[array_position(b.failed_offsets, b.cursor)], 0)
                    > b.retry_limit AS poisoned,
-           first.created_at < now() - b.wait_seconds_max * interval '1 s' AS overdue,
+           b.wait_seconds_max > 0
+               AND first.created_at < now() - b.wait_seconds_max * interval '1 s' AS overdue,
            coalesce(greatest(0, ceil(1000 * extract(epoch FROM greatest(
                b.lease_until,
                b.retry_at,
