@@ -18,7 +18,7 @@ fn age(database: &Database, by: Duration) {
             "UPDATE segments SET created_at = created_at - {seconds} * interval '1 s';
              UPDATE partitions SET last_push_at = last_push_at - {seconds} * interval '1 s';"
         ))
-        .unwrap();
+        .expect("both tables are there");
 }
 
 fn configure(client: &Client, queue: &str, namespace: &str, task: &str, options: &Value) {
@@ -32,7 +32,7 @@ fn pop_filter(client: &Client, query: &str) -> Vec<Value> {
     if answer.status == 204 {
         return Vec::new();
     }
-    answer.expect(200)["messages"].as_array().unwrap().clone()
+    answer.expect(200)["messages"].as_array().expect("messages are a list").clone()
 }
 
 fn data(messages: &[Value]) -> Vec<&Value> {
@@ -114,7 +114,7 @@ fn a_group_that_is_new_to_a_filter_gets_all_of_a_queue_that_is_made_later() {
         found.extend(pop_filter(&server, "namespace=n&consumerGroup=g&autoAck=true"));
     }
     let mut found = data(&found);
-    found.sort_by_key(|data| data.to_string());
+    found.sort_by_key(ToString::to_string);
     assert_eq!(found, ["after", "young"]);
     assert!(pop_filter(&server, query).is_empty());
 }
@@ -328,8 +328,8 @@ fn a_small_pop_from_a_large_segment_is_sent_its_own_lines_only() {
             include_str!("../src/pg/sql/claim.sql"),
             &[
                 &vec![0_i32],
-                &vec![partition_number(&server)],
-                &vec![group_number(&server)],
+                &vec![number(&server, "SELECT id FROM partitions WHERE name = 'p'")],
+                &vec![number(&server, "SELECT id FROM groups")],
                 &vec![1_i32],
                 &vec![uuid::Uuid::nil()],
                 &vec![true],
@@ -342,14 +342,9 @@ fn a_small_pop_from_a_large_segment_is_sent_its_own_lines_only() {
     assert_eq!(body, format!("{{\"data\":\"{:0>50}\"}}", 10));
 }
 
-fn partition_number(server: &Server) -> i64 {
-    let row =
-        server.database.connect().query_one("SELECT id FROM partitions WHERE name = 'p'", &[]);
-    row.unwrap().get(0)
-}
-
-fn group_number(server: &Server) -> i64 {
-    server.database.connect().query_one("SELECT id FROM groups", &[]).unwrap().get(0)
+/// The number that a one-row query gives.
+fn number(server: &Server, query: &str) -> i64 {
+    server.database.connect().query_one(query, &[]).expect("there is one row").get(0)
 }
 
 #[test]

@@ -45,11 +45,11 @@ enum News {
     Hello,
     Grew {
         #[serde(flatten)]
-        of: Partition,
+        of: Place,
     },
     Released {
         #[serde(flatten)]
-        of: Partition,
+        of: Place,
         group: Arc<str>,
         pending: bool,
     },
@@ -62,7 +62,7 @@ enum News {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Partition {
+struct Place {
     partition: i64,
     name: Arc<str>,
     #[serde(flatten)]
@@ -248,14 +248,14 @@ impl News {
     }
 }
 
-impl From<Known> for Partition {
+impl From<Known> for Place {
     fn from(Known { partition, name, labels }: Known) -> Self {
         Self { partition: partition.0, name, labels }
     }
 }
 
-impl From<Partition> for Known {
-    fn from(Partition { partition, name, labels }: Partition) -> Self {
+impl From<Place> for Known {
+    fn from(Place { partition, name, labels }: Place) -> Self {
         Self { partition: PartitionId(partition), name, labels }
     }
 }
@@ -300,7 +300,7 @@ mod tests {
             .map(|partition| {
                 let (queue, namespace, task) = (name.clone(), name.clone(), name.clone());
                 let labels = Arc::new(Labels { queue, namespace, task, priority: 0 });
-                News::Grew { of: Partition { partition, name: name.clone(), labels } }
+                News::Grew { of: Place { partition, name: name.clone(), labels } }
             })
             .collect();
         let packets = packets(Uuid::nil(), news.clone());

@@ -25,18 +25,11 @@ impl Engine {
         group_name: Rc<str>,
         offset: Offset,
     ) -> Result<(), pg::Error> {
-        self.run(async move |session| {
-            session
-                .transaction(async |session| {
-                    let Some(state) = pg::ack_lock(session, partition, group).await? else {
-                        return Ok(());
-                    };
-                    if state.cursor != offset.0 || state.live {
-                        return Ok(());
-                    }
-                    bury_first(session, partition, group, &group_name, state).await
-                })
-                .await
+        self.with_state(partition, group, async move |session, state| {
+            if state.cursor == offset.0 {
+                bury_first(session, partition, group, &group_name, state).await?;
+            }
+            Ok(())
         })
         .await
     }
@@ -48,21 +41,30 @@ impl Engine {
         group: GroupId,
         group_name: Rc<str>,
     ) -> Result<(), pg::Error> {
+        self.with_state(partition, group, async move |session, state| {
+            let first = Offset(state.cursor);
+            if let Some(segment) = pg::overdue_segment(session, partition, first).await? {
+                bury_segment(session, partition, group, &group_name, (state, &segment)).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs `work` in a transaction that holds the group's row, if no lease is live.
+    async fn with_state(
+        &self,
+        partition: PartitionId,
+        group: GroupId,
+        work: impl AsyncFnOnce(&Session, ConsumerState) -> Result<(), pg::Error> + 'static,
+    ) -> Result<(), pg::Error> {
         self.run(async move |session| {
             session
                 .transaction(async |session| {
-                    let Some(state) = pg::ack_lock(session, partition, group).await? else {
-                        return Ok(());
-                    };
-                    if state.live {
-                        return Ok(());
+                    match pg::ack_lock(session, partition, group).await? {
+                        Some(state) if !state.live => work(session, state).await,
+                        _ => Ok(()),
                     }
-                    let first = Offset(state.cursor);
-                    let Some(segment) = pg::overdue_segment(session, partition, first).await?
-                    else {
-                        return Ok(());
-                    };
-                    bury_segment(session, partition, group, &group_name, (state, &segment)).await
                 })
                 .await
         })

@@ -221,14 +221,15 @@ impl Engine {
                 let registration = Registration { start, conflation: request.conflation };
                 self.ensure_group(&queue, &request.group, registration).await?
             }
-            Source::Filter { .. } => match self.find_group(&queue, &request.group).await? {
-                Some(group) => Some(group),
-                // The queue is younger than the group's first pop.
-                None => {
+            Source::Filter { .. } => {
+                let mut group = self.find_group(&queue, &request.group).await?;
+                if group.is_none() {
+                    // The queue is younger than the group's first pop.
                     self.register_with_filter(request).await?;
-                    self.find_group(&queue, &request.group).await?
+                    group = self.find_group(&queue, &request.group).await?;
                 }
-            },
+                group
+            }
         };
         Ok(group.map(|group| (queue, group)))
     }
@@ -244,7 +245,7 @@ impl Engine {
         let Some((queue, group)) = self.queue_and_group(request, &first.known.labels.queue).await?
         else {
             for candidate in candidates {
-                self.conclude(request, candidate.known, candidate.reservation, Outcome::Drained);
+                self.conclude(request, &candidate.known, candidate.reservation, Outcome::Drained);
             }
             return Ok(None);
         };
@@ -262,11 +263,11 @@ impl Engine {
                 }
                 answer => outcome(answer, &popped),
             };
+            self.conclude(request, &known, reservation, outcome);
             if let ClaimAnswer::Taken(claimed) = answer {
                 popped.lease = popped.lease.or(claimed.lease);
-                popped.partitions.push(Delivered { known: known.clone(), claimed });
+                popped.partitions.push(Delivered { known, claimed });
             }
-            self.conclude(request, known, reservation, outcome);
         }
         let burial = Rc::clone(self).bury_all(request.clone(), group.id, dying);
         if popped.partitions.is_empty() {
@@ -281,7 +282,7 @@ impl Engine {
     fn conclude(
         self: &Rc<Self>,
         request: &PopRequest,
-        known: Known,
+        known: &Known,
         reservation: Option<Reservation>,
         outcome: Outcome,
     ) {
@@ -315,7 +316,7 @@ impl Engine {
                     Outcome::Hidden { ms: BURY_PAUSE_MS }
                 }
             };
-            self.conclude(&request, known, reservation, outcome);
+            self.conclude(&request, &known, reservation, outcome);
         }
     }
 
