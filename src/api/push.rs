@@ -23,8 +23,13 @@ pub fn read(engine: &Engine, settings: &Settings, body: &[u8]) -> Result<PushPla
     let mut last: Option<(Cow<'_, str>, Cow<'_, str>)> = None;
     for item in items {
         let Item { queue, partition, payload, transaction_id, trace_id } = item;
-        let parts =
-            line::write(&mut plan.lines, transaction_id.as_deref(), trace_id.as_deref(), payload);
+        let parts = line::write(
+            &mut plan.lines,
+            transaction_id.as_deref(),
+            trace_id.as_deref(),
+            None,
+            payload,
+        );
         let place = (queue, partition);
         if last.as_ref() != Some(&place) {
             plan.targets.push(target(engine, &place.0, &place.1));
