@@ -15,6 +15,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
+use crate::encryption::{Key, Keys};
 use crate::start::StartError;
 
 use options::{Cli, CliCommand, DatabaseOptions, Options};
@@ -107,6 +108,7 @@ pub struct Config {
     pub body_bytes_max: usize,
     pub push_items_max: usize,
     pub pop_batch_max: usize,
+    pub encryption_keys: Keys,
     /// Whether each worker is bound to a CPU of its own.
     pub pin_cores: bool,
     pub log_level: LogLevel,
@@ -244,6 +246,10 @@ impl TryFrom<Options> for Config {
             body_bytes_max: index(options.body_bytes_max),
             push_items_max: index(options.push_items_max),
             pop_batch_max: index(options.pop_batch_max),
+            encryption_keys: Keys::new(
+                key("QUEEN_ENCRYPTION_KEY", options.encryption_key.as_deref())?,
+                key("QUEEN_ENCRYPTION_KEY_PREVIOUS", options.encryption_key_previous.as_deref())?,
+            ),
             pin_cores: options.pin_cores,
             log_level: database.log_level,
             log_format: database.log_format,
@@ -375,6 +381,15 @@ fn bounded(
     }
 }
 
+/// A key that cannot be read must not become no key. What it is stays out of the message.
+fn key(name: &'static str, text: Option<&str>) -> Result<Option<Key>, StartError> {
+    let Some(text) = text else { return Ok(None) };
+    let key = Key::from_hex(text).ok_or_else(|| {
+        setting(name, "an encryption key has exactly 64 hexadecimal digits (32 bytes)")
+    })?;
+    Ok(Some(key))
+}
+
 fn worker_count_default() -> usize {
     // Respects affinity masks and container limits.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -467,6 +482,26 @@ mod tests {
         assert!(read(&["--database-url", url]).unwrap_err().contains("cannot be encrypted"));
         let options = ["--pg-host", "h", "--pg-use-ssl", "true"];
         assert!(read(&options).unwrap_err().contains("cannot be encrypted"));
+    }
+
+    #[test]
+    fn an_encryption_key_is_read_or_refused_and_never_shown() {
+        let (key, short) = ("0f".repeat(32), "0f".repeat(31));
+        let config = read(&["--encryption-key", &key]).unwrap();
+        assert!(config.encryption_keys.can_encrypt());
+        let config = read(&["--encryption-key-previous", &key]).unwrap();
+        assert!(config.encryption_keys.can_decrypt() && !config.encryption_keys.can_encrypt());
+        assert!(!format!("{config:?}").contains(&short));
+        assert!(!read(&[]).unwrap().encryption_keys.can_decrypt());
+        for (option, variable) in [
+            ("--encryption-key", "QUEEN_ENCRYPTION_KEY: "),
+            ("--encryption-key-previous", "QUEEN_ENCRYPTION_KEY_PREVIOUS: "),
+        ] {
+            for bad in [&short, "", " "] {
+                let error = read(&[option, bad]).unwrap_err();
+                assert!(error.starts_with(variable) && !error.contains(&short), "{error}");
+            }
+        }
     }
 
     #[test]

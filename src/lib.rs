@@ -9,6 +9,7 @@ pub mod api;
 pub mod config;
 pub mod data_dir;
 pub mod embedded;
+pub mod encryption;
 pub mod http;
 pub mod ids;
 pub mod logging;

@@ -15,6 +15,7 @@ mod parameters;
 mod pop;
 mod push;
 mod route;
+mod trace_context;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,7 +98,10 @@ pub fn read(
     match endpoint {
         Endpoint::Health => Ok(Operation::Health),
         Endpoint::Configure => Ok(Operation::Configure(envelope::configure(request.body())?)),
-        Endpoint::Push => push::read(engine, settings, request.body()).map(Operation::Push),
+        Endpoint::Push => {
+            let traceparent = trace_context::traceparent(request);
+            push::read(engine, settings, request.body(), traceparent).map(Operation::Push)
+        }
         Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query()),
         Endpoint::PopFilter => pop::read_filter(settings, request.query()),
         Endpoint::PopPartition => {

@@ -12,19 +12,27 @@ use crate::queue::{Engine, PushItem, PushPlan, PushTarget, Pushed, Stored, Targe
 
 /// A line without its payload, transactionId and traceId: braces, names and quotes.
 const LINE_BYTES: usize = 64;
+/// What a traceparent adds to each line, with its name.
+const TRACEPARENT_BYTES: usize = 72;
 
-pub fn read(engine: &Engine, settings: &Settings, body: &[u8]) -> Result<PushPlan, Error> {
+pub fn read(
+    engine: &Engine,
+    settings: &Settings,
+    body: &[u8],
+    traceparent: Option<&str>,
+) -> Result<PushPlan, Error> {
     let items = envelope::push(body, settings.push_items_max)?;
+    let line_bytes = LINE_BYTES + traceparent.map_or(0, |_| TRACEPARENT_BYTES);
     let mut plan = PushPlan {
-        lines: Vec::with_capacity(body.len() + LINE_BYTES * items.len()),
+        lines: Vec::with_capacity(body.len() + line_bytes * items.len()),
         items: Vec::with_capacity(items.len()),
         targets: Vec::new(),
     };
     let mut last: Option<(Cow<'_, str>, Cow<'_, str>)> = None;
     for item in items {
         let Item { queue, partition, payload, transaction_id, trace_id } = item;
-        let parts =
-            line::write(&mut plan.lines, transaction_id.as_deref(), trace_id.as_deref(), payload);
+        let (transaction, trace) = (transaction_id.as_deref(), trace_id.as_deref());
+        let parts = line::write(&mut plan.lines, transaction, trace, traceparent, payload);
         let place = (queue, partition);
         if last.as_ref() != Some(&place) {
             plan.targets.push(target(engine, &place.0, &place.1));

@@ -70,6 +70,14 @@ pub(super) struct Options {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) pop_batch_max: u32,
 
+    /// Key that encrypts the payloads of encrypted queues: 64 hexadecimal digits
+    #[arg(long, env = "QUEEN_ENCRYPTION_KEY", value_name = "HEX", hide_env_values = true)]
+    pub(super) encryption_key: Option<String>,
+
+    /// Key that was in use before; payloads it encrypted are still read
+    #[arg(long, env = "QUEEN_ENCRYPTION_KEY_PREVIOUS", value_name = "HEX", hide_env_values = true)]
+    pub(super) encryption_key_previous: Option<String>,
+
     /// Bind each worker to a CPU of its own; switch it off where several servers share a machine
     #[arg(long, env = "QUEEN_PIN_CORES", value_name = "BOOL", default_value_t = true,
         action = clap::ArgAction::Set)]

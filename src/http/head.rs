@@ -61,6 +61,7 @@ pub struct Head {
     /// Whether the client wants the connection to outlive the answer.
     pub keep_alive: bool,
     pub authorization: Option<Span>,
+    /// None if there are several.
     pub traceparent: Option<Span>,
     pub content_type: Option<Span>,
     pub accept_encoding: Option<Span>,
@@ -85,6 +86,7 @@ struct Fields {
     expect: Option<Expect>,
     connection_close: bool,
     connection_keep_alive: bool,
+    traceparent_count: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,7 @@ impl HeadParser {
                 expect: None,
                 connection_close: false,
                 connection_keep_alive: false,
+                traceparent_count: 0,
             },
             line: Line::First,
             line_start: 0,
@@ -286,7 +289,7 @@ impl HeadParser {
             4 if is(b"host") => return self.take_host(text),
             6 if is(b"expect") => self.take_expect(text),
             10 if is(b"connection") => self.take_connection(text),
-            11 if is(b"traceparent") => keep_first(&mut self.head.traceparent, value),
+            11 if is(b"traceparent") => self.take_traceparent(value),
             12 if is(b"content-type") => keep_first(&mut self.head.content_type, value),
             13 if is(b"authorization") => {
                 // Two identities in one request: whichever counts, somebody else would choose
@@ -332,6 +335,13 @@ impl HeadParser {
             self.fields.connection_close |= option.eq_ignore_ascii_case(b"close");
             self.fields.connection_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
+    }
+
+    /// Of two trace contexts neither can be trusted. They are not worth a refusal, so both are
+    /// ignored.
+    fn take_traceparent(&mut self, value: Span) {
+        self.fields.traceparent_count += 1;
+        self.head.traceparent = (self.fields.traceparent_count == 1).then_some(value);
     }
 
     /// Digits only, once. A list of equal numbers could be repaired (RFC 9112 section 6.3) and

@@ -17,6 +17,8 @@ pub struct FlushColumns<'a> {
     /// Messages of the segment's partition up to and including it.
     pub segment_ends: Vec<i32>,
     pub segment_counts: Vec<i32>,
+    /// Whether all lines of the segment are encrypted; else none is.
+    pub segment_encrypted: Vec<bool>,
     /// The lines of all segments, one after another.
     pub lines: Vec<&'a [u8]>,
     pub keys: Vec<Uuid>,
@@ -42,6 +44,7 @@ pub async fn flush(
                 &columns.segment_ends,
                 &columns.segment_counts,
                 &bodies,
+                &columns.segment_encrypted,
                 &columns.keys,
                 &columns.key_partitions,
                 &columns.key_places,

@@ -22,7 +22,7 @@ use crate::queue_options::QueueOptions;
 /// Remembered partitions of all queues, and groups of one queue. Past it they are looked up again.
 const PARTITIONS_MAX: usize = 1_000_000;
 const GROUPS_MAX: usize = 100_000;
-/// A queue that is deleted and created again and again while it is pushed to.
+/// A queue that is deleted, created or configured again and again while it is asked for.
 const RESOLVE_ATTEMPTS: usize = 5;
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    fn new(name: &str, row: &QueueRow) -> Self {
+    pub(super) fn new(name: &str, row: &QueueRow) -> Self {
         let mut name_json = Vec::new();
         json_string(&mut name_json, name);
         let name: Arc<str> = Arc::from(name);
@@ -86,8 +86,16 @@ pub type Names = (Rc<Queue>, Arc<str>);
 pub(super) struct Catalog {
     queues: RefCell<HashMap<Arc<str>, Rc<Queue>>>,
     partitions: RefCell<HashMap<PartitionId, Names>>,
-    /// Queues that are being looked up, with who waits for it.
-    loading: RefCell<HashMap<Arc<str>, Vec<oneshot::Sender<()>>>>,
+    loading: RefCell<HashMap<Arc<str>, Load>>,
+}
+
+/// A queue that is being looked up.
+#[derive(Default)]
+struct Load {
+    /// Who waits for it.
+    waiters: Vec<oneshot::Sender<()>>,
+    /// The queue changed meanwhile: what is found may be from before, and must not be remembered.
+    outdated: bool,
 }
 
 impl Catalog {
@@ -97,12 +105,21 @@ impl Catalog {
 
     /// Drops what is known about a queue.
     pub fn forget(&self, name: &str) {
+        if let Some(load) = self.loading.borrow_mut().get_mut(name) {
+            load.outdated = true;
+        }
         if let Some(queue) = self.queues.borrow_mut().remove(name) {
             let mut partitions = self.partitions.borrow_mut();
             for id in queue.partitions.borrow().values() {
                 partitions.remove(id);
             }
         }
+    }
+
+    /// Whether the queue that is being loaded was forgotten since this was asked last.
+    fn take_outdated(&self, name: &str) -> bool {
+        let mut loading = self.loading.borrow_mut();
+        loading.get_mut(name).is_some_and(|load| std::mem::take(&mut load.outdated))
     }
 
     fn remember(&self, queue: &Rc<Queue>) {
@@ -191,37 +208,49 @@ impl Engine {
             }
         }
         let _done = Loading { catalog: &self.catalog, name };
-        let known = self.catalog.queue(name);
-        let (name, wanted) = (name.to_owned(), partitions.iter().map(|name| (*name).to_owned()));
-        let wanted: Vec<String> = wanted.collect();
-        let row = {
-            let (name, known) = (name.clone(), known.as_ref().map(|queue| queue.id));
-            self.run(async move |session| load(session, &name, known, &wanted, create).await)
-                .await?
-        };
-        let Some((row, found)) = row else { return Ok(None) };
-        let queue = match (known, row) {
-            (Some(queue), None) => queue,
-            (_, Some(row)) => {
-                let queue = Rc::new(Queue::new(&name, &row));
+        for _ in 0..RESOLVE_ATTEMPTS {
+            let known = self.catalog.queue(name);
+            let wanted: Vec<String> = partitions.iter().map(|name| (*name).to_owned()).collect();
+            let found = {
+                let (name, known) = (name.to_owned(), known.as_ref().map(|queue| queue.id));
+                self.run(async move |session| load(session, &name, known, &wanted, create).await)
+                    .await?
+            };
+            if !self.catalog.take_outdated(name) {
+                return Ok(self.remember_loaded(name, known, found));
+            }
+        }
+        Err(Error::Overloaded)
+    }
+
+    fn remember_loaded(
+        &self,
+        name: &str,
+        known: Option<Rc<Queue>>,
+        found: Loaded,
+    ) -> Option<Rc<Queue>> {
+        let (row, partitions) = found?;
+        let queue = match row {
+            None => known?,
+            Some(row) => {
+                let queue = Rc::new(Queue::new(name, &row));
                 self.catalog.remember(&queue);
                 queue
             }
-            (None, None) => return Ok(None),
         };
-        self.catalog.remember_partitions(&queue, found);
-        Ok(Some(queue))
+        self.catalog.remember_partitions(&queue, partitions);
+        Some(queue)
     }
 
     /// `None` makes the caller the one who loads.
     fn join_loading(&self, name: &str) -> Option<oneshot::Receiver<()>> {
         let mut loading = self.catalog.loading.borrow_mut();
-        if let Some(waiters) = loading.get_mut(name) {
+        if let Some(load) = loading.get_mut(name) {
             let (done, wait) = oneshot::channel();
-            waiters.push(done);
+            load.waiters.push(done);
             return Some(wait);
         }
-        loading.insert(Arc::from(name), Vec::new());
+        loading.insert(Arc::from(name), Load::default());
         None
     }
 

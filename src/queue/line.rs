@@ -1,33 +1,56 @@
 //! The form of a message in a segment: one line of JSON that a pop copies and never parses.
 //!
-//! `{"traceId":"...","transactionId":"...","data":...}`, where the first two are left out when the
-//! producer sent none. The order is fixed and a traceId has a fixed length, so what a line holds
-//! is told by comparing prefixes. A line has no newline: those between JSON tokens become spaces,
-//! and inside a JSON string a raw newline is not valid.
+//! `{"traceId":"...","transactionId":"...","traceparent":"...","data":...}`, where those before
+//! `data` are left out when the producer sent none. The order is fixed and a traceId has a fixed
+//! length, so whether there is one, and a transactionId, is told by comparing prefixes. What stands
+//! between the transactionId and `data` goes to consumers as it is. A line has no newline: those
+//! between JSON tokens become spaces, and inside a JSON string a raw newline is not valid.
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memmem};
 
 const TRACE: &[u8] = br#"{"traceId":""#;
 /// With both quotes and the comma behind it.
 const TRACE_BYTES: usize = TRACE.len() + 36 + 2;
 const TRANSACTION: &[u8] = br#""transactionId":"#;
+const DATA: &[u8] = br#""data":"#;
 
-/// Where the parts of a line are that answers repeat; both with their quotes.
+/// Where the parts of a line are; the ids, which answers repeat, with their quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineParts {
     pub line: Range<usize>,
     pub transaction_id: Option<Range<usize>>,
     pub trace_id: Option<Range<usize>>,
+    pub data: Range<usize>,
+    /// Whether the data is an encrypted payload, and not the payload.
+    pub encrypted: bool,
+}
+
+impl LineParts {
+    /// The parts of the same line when it begins at `start`.
+    #[must_use]
+    pub fn moved_to(&self, start: usize) -> Self {
+        let moved = |range: &Range<usize>| {
+            range.start - self.line.start + start..range.end - self.line.start + start
+        };
+        Self {
+            line: moved(&self.line),
+            transaction_id: self.transaction_id.as_ref().map(moved),
+            trace_id: self.trace_id.as_ref().map(moved),
+            data: moved(&self.data),
+            encrypted: self.encrypted,
+        }
+    }
 }
 
 /// Appends a message's line to `out`. `payload` is valid JSON text and `trace_id` a hyphenated
-/// UUID.
+/// UUID; `traceparent` needs no escapes.
 pub fn write(
     out: &mut Vec<u8>,
     transaction_id: Option<&str>,
     trace_id: Option<&str>,
+    traceparent: Option<&str>,
     payload: &str,
 ) -> LineParts {
     let start = out.len();
@@ -45,18 +68,30 @@ pub fn write(
         out.push(b',');
         at
     });
-    out.extend_from_slice(br#""data":"#);
-    let payload_start = out.len();
-    out.extend_from_slice(payload.as_bytes());
-    if memchr(b'\n', payload.as_bytes()).is_some() {
-        for byte in &mut out[payload_start..] {
+    if let Some(traceparent) = traceparent {
+        out.extend_from_slice(br#""traceparent":""#);
+        out.extend_from_slice(traceparent.as_bytes());
+        out.extend_from_slice(b"\",");
+    }
+    out.extend_from_slice(DATA);
+    let data_start = out.len();
+    write_payload(out, payload.as_bytes());
+    let data = data_start..out.len();
+    out.push(b'}');
+    LineParts { line: start..out.len(), transaction_id, trace_id, data, encrypted: false }
+}
+
+/// Appends a payload without newlines.
+pub(super) fn write_payload(out: &mut Vec<u8>, payload: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if memchr(b'\n', payload).is_some() {
+        for byte in &mut out[start..] {
             if *byte == b'\n' {
                 *byte = b' ';
             }
         }
     }
-    out.push(b'}');
-    LineParts { line: start..out.len(), transaction_id, trace_id }
 }
 
 /// Appends `text` as a JSON string and says where it is, quotes included.
@@ -78,6 +113,13 @@ pub fn held(line: &[u8]) -> Held {
     let behind = if trace_id { TRACE_BYTES } else { 1 };
     let transaction_id = line.get(behind..).is_some_and(|rest| rest.starts_with(TRANSACTION));
     Held { trace_id, transaction_id }
+}
+
+/// Where the data of a line is. No member in front of it can hold these bytes: a quote inside a
+/// JSON string has a backslash before it, and behind a string that is a value there is no colon.
+pub fn data(line: &[u8]) -> Option<Range<usize>> {
+    let start = memmem::find(line, DATA)? + DATA.len();
+    (line.last() == Some(&b'}') && start < line.len()).then(|| start..line.len() - 1)
 }
 
 /// The transactionId that the producer chose, or `None` when it is the message's own id.
@@ -111,17 +153,27 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_it_holds() {
-        for (transaction, trace) in [
-            (None, None),
-            (Some("t\"1"), None),
-            (None, Some(TRACE_ID)),
-            (Some("é"), Some(TRACE_ID)),
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (transaction, trace, traceparent) in [
+            (None, None, None),
+            (Some("t\"1"), None, Some(traceparent)),
+            (Some("\"data\":\\\"data"), None, None),
+            (None, Some(TRACE_ID), None),
+            (None, None, Some(traceparent)),
+            (Some("é"), Some(TRACE_ID), Some(traceparent)),
         ] {
             let mut out = b"before".to_vec();
-            let parts = write(&mut out, transaction, trace, "{\"a\":\n[1,\n2]}");
+            let payload = "{\"data\":\n[1,\n2]}";
+            let parts = write(&mut out, transaction, trace, traceparent, payload);
             let line = &out[parts.line.clone()];
             let value: serde_json::Value = serde_json::from_slice(line).unwrap();
-            assert_eq!(value["data"], serde_json::json!({"a": [1, 2]}));
+            assert_eq!(value["data"], serde_json::json!({"data": [1, 2]}));
+            assert_eq!(value.get("traceparent").and_then(|value| value.as_str()), traceparent);
+            assert_eq!(&out[parts.data.clone()], b"{\"data\": [1, 2]}");
+            let data = data(line).unwrap();
+            assert_eq!(line[data], out[parts.data.clone()]);
+            let moved = parts.moved_to(0);
+            assert_eq!(line[moved.data], out[parts.data.clone()]);
             assert!(!line.contains(&b'\n'));
             assert_eq!(
                 held(line),
@@ -139,9 +191,17 @@ mod tests {
     #[test]
     fn data_that_looks_like_an_envelope_is_not_mistaken_for_one() {
         let mut out = Vec::new();
-        write(&mut out, None, None, "{\"transactionId\":\"x\",\"traceId\":\"y\"}");
+        write(&mut out, None, None, None, "{\"transactionId\":\"x\",\"traceId\":\"y\"}");
         assert_eq!(held(&out), Held { trace_id: false, transaction_id: false });
         assert_eq!(transaction_id(&out), None);
+    }
+
+    #[test]
+    fn what_is_no_line_has_no_data() {
+        for bytes in ["", "}", "{}", "\"data\":", "{\"data\":", "{\"data\":1", "{\"data\" :1}"] {
+            assert_eq!(data(bytes.as_bytes()), None, "{bytes}");
+        }
+        assert_eq!(data(b"{\"data\":}"), Some(8..8));
     }
 
     #[test]

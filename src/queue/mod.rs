@@ -15,6 +15,7 @@ pub mod line;
 mod mesh;
 mod pop;
 mod push;
+mod seal;
 mod settle;
 mod source;
 
@@ -33,6 +34,7 @@ pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
 pub use source::{Labels, Source};
 
+use crate::encryption::Keys;
 use crate::pg::{self, ConnectSettings};
 use crate::runtime;
 use crate::runtime::mailbox::Address;
@@ -51,7 +53,7 @@ pub enum Error {
     /// A bound of this core is reached.
     #[error("the server has too much to do")]
     Overloaded,
-    /// The queue asks for encryption, for which there is no key.
+    /// The queue asks for encryption, or the message is encrypted, and there is no key.
     #[error("the queue is encrypted and the server has no encryption key")]
     EncryptionUnavailable,
 }
@@ -64,6 +66,7 @@ pub struct Engine {
     /// To the maintenance core, for other servers.
     notices: Address<Notice>,
     peers_present: Cell<bool>,
+    keys: Rc<Keys>,
     lanes: lanes::Lanes,
     catalog: catalog::Catalog,
     pushes: RefCell<push::PushQueue>,
@@ -82,19 +85,22 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the engine of core `core` with `connections` database connections. Its mailbox,
-    /// whose address is `peers[core]`, is to be given to [`Engine::receive`].
+    /// whose address is `peers[core]`, is to be given to [`Engine::receive`]. `keys` are for the
+    /// payloads of encrypted queues.
     pub fn start(
         core: usize,
         peers: Vec<Address<Message>>,
         notices: Address<Notice>,
         settings: ConnectSettings,
         connections: usize,
+        keys: Rc<Keys>,
     ) -> Rc<Self> {
         let engine = Rc::new(Self {
             core,
             peers,
             notices,
             peers_present: Cell::new(false),
+            keys,
             lanes: lanes::Lanes::new(settings),
             catalog: catalog::Catalog::default(),
             pushes: RefCell::default(),
@@ -116,6 +122,10 @@ impl Engine {
 
     pub fn core(&self) -> usize {
         self.core
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Database connections that are up.

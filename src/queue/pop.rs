@@ -14,8 +14,9 @@ use super::catalog::Queue;
 use super::dispatch::{Known, Outcome};
 use super::mesh::{Message, Reservation};
 use super::source::{GroupKey, Source};
-use super::{Engine, Error, QUEUE_MODE};
-use crate::ids::{self, GroupId, Offset};
+use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE};
+use crate::encryption::{DecryptError, Keys};
+use crate::ids::{self, GroupId, Offset, TransactionKey};
 use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupRow, GroupStart, Registration, Timestamp};
 use crate::runtime;
 
@@ -60,6 +61,8 @@ pub struct PopRequest {
 pub struct Delivered {
     pub known: Known,
     pub claimed: Claimed,
+    /// For each segment that was encrypted, its lines as they were pushed.
+    opened: Vec<Option<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -266,7 +269,7 @@ impl Engine {
             self.conclude(request, &known, reservation, outcome);
             if let ClaimAnswer::Taken(claimed) = answer {
                 popped.lease = popped.lease.or(claimed.lease);
-                popped.partitions.push(Delivered { known, claimed });
+                popped.partitions.push(Delivered { known, claimed, opened: Vec::new() });
             }
         }
         let burial = Rc::clone(self).bury_all(request.clone(), group.id, dying);
@@ -321,17 +324,64 @@ impl Engine {
     }
 
     /// Makes what was claimed readable. When that fails everything is given back.
-    async fn open(self: &Rc<Self>, popped: Popped, request: &PopRequest) -> Result<Popped, Error> {
-        if !popped.is_encrypted() {
-            return Ok(popped);
+    async fn open(
+        self: &Rc<Self>,
+        mut popped: Popped,
+        request: &PopRequest,
+    ) -> Result<Popped, Error> {
+        let mut encrypted = false;
+        for delivered in &mut popped.partitions {
+            match delivered.open(self.keys()) {
+                Ok(opened) => encrypted |= opened,
+                Err(error) => {
+                    tracing::warn!(queue = &*popped.queue.name, %error, "no message is delivered");
+                    let giving = Rc::clone(self);
+                    let group = Arc::clone(&request.group);
+                    runtime::spawn(async move { giving.give_back(popped, group).await });
+                    return Err(Error::EncryptionUnavailable);
+                }
+            }
         }
-        self.give_back(popped, Arc::clone(&request.group)).await;
-        Err(Error::EncryptionUnavailable)
+        if encrypted && request.auto_ack {
+            self.consume(&mut popped, &request.group).await?;
+        }
+        Ok(popped)
+    }
+
+    /// Moves the cursors over what was leased only until it could be read.
+    async fn consume(
+        self: &Rc<Self>,
+        popped: &mut Popped,
+        group_name: &Arc<str>,
+    ) -> Result<(), Error> {
+        let group = popped.group.id;
+        for Delivered { known, claimed, .. } in &popped.partitions {
+            let Some(lease) = claimed.lease else { continue };
+            let finished = |offset: &i64| claimed.finished.binary_search(offset).is_ok();
+            let offsets = (claimed.start.0..claimed.end.0).filter(|offset| !finished(offset));
+            let entries = offsets.map(|offset| AckEntry {
+                transaction_id: String::new(),
+                key: TransactionKey::Derived(Offset(offset)),
+                status: AckStatus::Completed,
+                error: None,
+            });
+            let request = AckRequest {
+                partition: known.partition,
+                group,
+                group_name: Rc::from(&**group_name),
+                lease: Some(lease),
+                entries: entries.collect(),
+            };
+            let acked = self.ack(request).await?;
+            self.lease_ended(group_name, known, acked.pending);
+        }
+        popped.lease = None;
+        Ok(())
     }
 
     /// Gives back what a consumer never received.
     pub async fn give_back(self: &Rc<Self>, popped: Popped, group_name: Arc<str>) {
-        for Delivered { known, claimed } in popped.partitions {
+        for Delivered { known, claimed, .. } in popped.partitions {
             let Some(lease) = claimed.lease else { continue };
             let (partition, group) = (known.partition, popped.group.id);
             let released = self
@@ -383,11 +433,6 @@ fn new_claim(request: &PopRequest, candidate: &Candidate, group: GroupRow) -> Cl
 }
 
 impl Popped {
-    fn is_encrypted(&self) -> bool {
-        let segments = self.partitions.iter().flat_map(|d| d.claimed.segments.iter());
-        segments.into_iter().any(|segment| segment.encrypted)
-    }
-
     /// Messages of the answer, at most; some may be finished already.
     pub fn offsets(&self) -> i64 {
         self.partitions.iter().map(|d| d.claimed.end.0 - d.claimed.start.0).sum()
@@ -399,8 +444,10 @@ impl Delivered {
     /// created, its failed deliveries and its line.
     pub fn for_each_message(&self, mut each: impl FnMut(Offset, Timestamp, i32, &[u8])) {
         let claimed = &self.claimed;
-        for segment in claimed.segments.iter() {
-            let lines = super::line::lines(segment.body).zip(segment.first_offset.0..);
+        for (i, segment) in claimed.segments.iter().enumerate() {
+            let opened = self.opened.get(i).and_then(Option::as_deref);
+            let lines =
+                super::line::lines(opened.unwrap_or(segment.body)).zip(segment.first_offset.0..);
             for (line, offset) in lines {
                 let skipped = offset < claimed.start.0
                     || offset >= claimed.end.0
@@ -413,6 +460,18 @@ impl Delivered {
         }
     }
 
+    /// Decrypts what is encrypted, and answers whether there was something.
+    fn open(&mut self, keys: &Keys) -> Result<bool, DecryptError> {
+        if !self.claimed.segments.iter().any(|segment| segment.encrypted) {
+            return Ok(false);
+        }
+        let opened = self.claimed.segments.iter().map(|segment| {
+            segment.encrypted.then(|| decrypt_lines(keys, segment.body)).transpose()
+        });
+        self.opened = opened.collect::<Result<_, _>>()?;
+        Ok(true)
+    }
+
     fn failures(&self, offset: i64) -> i32 {
         let claimed = &self.claimed;
         let failed = claimed.failed_offsets.binary_search(&offset).ok();
@@ -420,4 +479,18 @@ impl Delivered {
         let expired = if offset == claimed.start.0 { claimed.expiries } else { 0 };
         failed + expired
     }
+}
+
+fn decrypt_lines(keys: &Keys, body: &[u8]) -> Result<Vec<u8>, DecryptError> {
+    let mut out = Vec::with_capacity(body.len());
+    for (i, line) in super::line::lines(body).enumerate() {
+        if i > 0 {
+            out.push(b'\n');
+        }
+        // The line of a deleted message is blank.
+        if !line.is_empty() {
+            out.extend_from_slice(&keys.decrypt_line(line)?);
+        }
+    }
+    Ok(out)
 }

@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use super::catalog::Queue;
 use super::line::LineParts;
+use super::seal::seal;
 use super::{Engine, Error, lanes};
+use crate::encryption::NoKey;
 use crate::ids::{Offset, PartitionId, TransactionKey, TransactionName};
 use crate::pg::{self, FlushColumns, Session};
 
@@ -82,11 +84,11 @@ pub struct Pushed {
     pub stored: Vec<Stored>,
 }
 
-/// A plan whose targets are known.
-struct PushRequest {
-    lines: Vec<u8>,
-    items: Vec<PushItem>,
-    targets: Vec<Target>,
+/// A plan whose targets are known, with lines as they are stored.
+pub(super) struct PushRequest {
+    pub lines: Vec<u8>,
+    pub items: Vec<PushItem>,
+    pub targets: Vec<Target>,
 }
 
 impl PushRequest {
@@ -181,13 +183,24 @@ impl Engine {
     }
 
     async fn push_once(&self, plan: PushPlan) -> Result<Pushed, Error> {
-        let targets = self.resolve(plan.targets).await?;
-        let request = Rc::new(PushRequest { lines: plan.lines, items: plan.items, targets });
+        let request = Rc::new(self.prepare(plan).await?);
         let stored = self.enqueue_push(Rc::clone(&request)).await?;
         // The batch let go of it before it answered.
         let PushRequest { lines, items, targets } =
             Rc::into_inner(request).expect("the answered batch holds no request");
         Ok(Pushed { lines, items, targets, stored })
+    }
+
+    /// Makes what is stored of a plan: finds or creates its partitions, and encrypts what goes to
+    /// encrypted queues.
+    pub(super) async fn prepare(&self, plan: PushPlan) -> Result<PushRequest, Error> {
+        let PushPlan { lines, items, targets } = plan;
+        let targets = self.resolve(targets).await?;
+        let mut request = PushRequest { lines, items, targets };
+        if request.targets.iter().any(|target| target.queue.options.encryption_enabled) {
+            seal(&self.keys, &mut request).await.map_err(|NoKey| Error::EncryptionUnavailable)?;
+        }
+        Ok(request)
     }
 
     async fn resolve(&self, targets: Vec<PushTarget>) -> Result<Vec<Target>, Error> {
@@ -215,9 +228,6 @@ impl Engine {
                     Target { queue: Rc::clone(queue), partition, partition_name }
                 }
             });
-        }
-        if resolved.iter().any(|target| target.queue.options.encryption_enabled) {
-            return Err(Error::EncryptionUnavailable);
         }
         Ok(resolved)
     }
@@ -369,8 +379,11 @@ impl Batch {
             let segment_full = columns.segment_counts.last().is_some_and(|count| {
                 *count >= SEGMENT_MESSAGES_MAX || segment_bytes + line.len() > SEGMENT_BYTES_MAX
             });
-            if new_partition || segment_full {
+            let encrypted = item.parts.encrypted;
+            let other_kind = columns.segment_encrypted.last() != Some(&encrypted);
+            if new_partition || segment_full || other_kind {
                 columns.segment_partitions.push(partition);
+                columns.segment_encrypted.push(encrypted);
                 columns.segment_counts.push(0);
                 columns.segment_ends.push(columns.message_counts.last().copied().unwrap_or(0));
                 segment_bytes = 0;
@@ -535,4 +548,53 @@ fn judge(
             Judged::New { place }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::QueueId;
+    use crate::pg::QueueRow;
+    use crate::queue::line;
+    use crate::queue_options::QueueOptions;
+
+    /// A request of two messages to one partition.
+    fn pending(encrypted: [bool; 2]) -> Pending {
+        let row = QueueRow {
+            id: QueueId(1),
+            namespace: String::new(),
+            task: String::new(),
+            options: QueueOptions::default(),
+        };
+        let target = Target {
+            queue: Rc::new(Queue::new("q", &row)),
+            partition: PartitionId(7),
+            partition_name: Arc::from("p"),
+        };
+        let mut request =
+            PushRequest { lines: Vec::new(), items: Vec::new(), targets: vec![target] };
+        for encrypted in encrypted {
+            let parts = line::write(&mut request.lines, None, None, None, "1");
+            let parts = LineParts { encrypted, ..parts };
+            request.items.push(PushItem { target: 0, transaction: None, parts });
+        }
+        Pending { request: Rc::new(request), reply: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_segment_holds_only_encrypted_messages_or_none() {
+        let mut queue = PushQueue::default();
+        for encrypted in [[false, false], [true, true], [true, false]] {
+            let pending = pending(encrypted);
+            queue.pending_bytes += pending.request.lines.len();
+            queue.pending.push_back(pending);
+        }
+        let batch = queue.take().unwrap();
+        let columns = batch.columns(batch.sources.iter().copied());
+        assert_eq!(columns.segment_encrypted, [false, true, false]);
+        assert_eq!(columns.segment_counts, [2, 3, 1]);
+        assert_eq!(columns.segment_ends, [2, 5, 6]);
+        assert_eq!(columns.segment_partitions, [7, 7, 7]);
+        assert_eq!((columns.partitions, columns.message_counts), (vec![7], vec![6]));
+    }
 }

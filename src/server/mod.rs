@@ -68,6 +68,7 @@ impl Server {
                 notices: maintenance.clone(),
                 settings: settings.clone(),
                 connections: config.connections_per_worker,
+                keys: config.encryption_keys.clone(),
                 api: api_settings(config),
                 limits: http::Limits {
                     body_bytes_max: config.body_bytes_max,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Ready;
 use super::connection::{CloseReason, Connection};
 use crate::api;
+use crate::encryption::Keys;
 use crate::http::Limits;
 use crate::http::response::{Date, DateCache};
 use crate::pg::ConnectSettings;
@@ -34,6 +35,7 @@ pub struct Worker {
     pub notices: Address<Notice>,
     pub settings: ConnectSettings,
     pub connections: usize,
+    pub keys: Keys,
     pub api: api::Settings,
     pub limits: Limits,
 }
@@ -73,8 +75,14 @@ impl Worker {
     /// Runs the core until it is told to stop.
     pub async fn run(self, ready: Ready) {
         let connect_limit = self.settings.connect_limit;
-        let engine =
-            Engine::start(self.core, self.peers, self.notices, self.settings, self.connections);
+        let engine = Engine::start(
+            self.core,
+            self.peers,
+            self.notices,
+            self.settings,
+            self.connections,
+            Rc::new(self.keys),
+        );
         let connected = runtime::timeout(connect_limit, async {
             while engine.connections() < self.connections {
                 runtime::sleep(CONNECT_LOOK).await;

@@ -113,6 +113,19 @@ fn the_fields_that_matter_are_kept_as_they_were_sent() {
 }
 
 #[test]
+fn a_repeated_traceparent_is_none() {
+    for (fields, kept) in [
+        ("TraceParent: a\r\n", Some(&b"a"[..])),
+        ("traceparent:\r\n", Some(b"")),
+        ("traceparent: a\r\ntraceparent: a\r\n", None),
+        ("traceparent: a\r\nTraceparent: b\r\ntraceparent: c\r\n", None),
+    ] {
+        let (parsed, buf) = parsed(format!("GET / HTTP/1.0\r\n{fields}\r\n").as_bytes());
+        assert_eq!(Request::new(&parsed, &buf).traceparent(), kept, "{fields}");
+    }
+}
+
+#[test]
 fn methods_that_mean_nothing_here_are_other() {
     for (text, method) in [
         ("GET", Method::Get),
