@@ -8,11 +8,12 @@ mod harness;
 use std::sync::Barrier;
 use std::thread;
 
-use harness::{Database, Server, Settings};
+use harness::{Database, Message, Server, Settings};
 use queen::encryption::{Key, Keys};
 use serde_json::{Value, json};
 
 const FIRST: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const SECOND: &str = "FFEEDDCCBBAA99887766554433221100ffeeddccbbaa99887766554433221100";
 
 /// Stands in every payload here that must not be readable at rest.
 const SECRET: &str = "tell-nobody";
@@ -228,4 +229,168 @@ fn a_large_payload_is_encrypted_too() {
     assert!(encrypted);
     assert_eq!(opened(&line), large);
     assert!(!leaks(&server.database));
+}
+
+/// Stops a server and starts another one on its database.
+fn restarted(mut server: Server, settings: Settings) -> Server {
+    assert_eq!(server.stop(), 0);
+    Server::on(&server.database, settings)
+}
+
+fn payloads(messages: &[Message]) -> Vec<&Value> {
+    messages.iter().map(|message| &message["data"]).collect()
+}
+
+#[test]
+fn encrypted_messages_are_readable_right_after_the_push() {
+    let server = with_key();
+    encrypt(&server, "q", true);
+    let sent = [
+        json!(null),
+        json!(true),
+        json!(-1.5),
+        json!(SECRET),
+        json!("\"data\":{\"encrypted\":\"x\"} \\ \n \u{1F512}"),
+        json!([]),
+        json!({ "in": [SECRET, { "deep": null }] }),
+        json!(SECRET.repeat(200_000)),
+    ];
+    for payload in &sent {
+        server.push_one("q", "p", payload.clone());
+        let seen = server.pop("q", "consumerGroup=each&autoAck=true");
+        assert_eq!(payloads(&seen), [payload]);
+    }
+    for query in ["batch=100", "batch=100&autoAck=true&consumerGroup=g"] {
+        let messages = server.pop("q", query);
+        assert_eq!(payloads(&messages), sent.iter().collect::<Vec<_>>());
+    }
+    let named = server.pop_partition("q", "p", "batch=100&consumerGroup=h");
+    assert_eq!(payloads(&named), sent.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_waiting_pop_gets_an_encrypted_message() {
+    let server = with_key();
+    encrypt(&server, "q", true);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.client().pop("q", "wait=true&timeout=15000"));
+        server.push_one("q", "p", SECRET);
+        assert_eq!(payloads(&waiting.join().unwrap()), [SECRET]);
+    });
+}
+
+#[test]
+fn ids_and_traces_of_an_encrypted_message_come_back() {
+    let server = with_key();
+    encrypt(&server, "q", true);
+    let trace = "0b3e2f52-53f5-4f0a-a5a5-0a86c29a7d10";
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let item = json!({ "queue": "q", "payload": SECRET, "transactionId": "\"data\":",
+        "traceId": trace });
+    let body = json!({ "items": [item] }).to_string();
+    let headers = [("traceparent", traceparent)];
+    server.send("POST", "/api/v1/push", &headers, Some(&body)).expect(201);
+    for attempt in 1..3 {
+        let message = server.pop("q", "").remove(0);
+        assert_eq!(message["data"], SECRET);
+        assert_eq!(message["transactionId"], "\"data\":");
+        assert_eq!(message["traceId"], trace);
+        assert_eq!(message["traceparent"], traceparent);
+        assert_eq!(message["deliveryAttempt"], attempt);
+        assert_eq!(server.ack(&message, "failed")["success"], true);
+    }
+    server.complete(&server.pop("q", "").remove(0));
+}
+
+#[test]
+fn plain_and_encrypted_messages_of_a_partition_come_together_in_order() {
+    let server = with_key();
+    for n in 0..12 {
+        encrypt(&server, "q", n % 4 < 2);
+        server.push_all("q", "p", [2 * n, 2 * n + 1]);
+    }
+    let messages = server.pop("q", "batch=100");
+    assert_eq!(payloads(&messages), (0..24).collect::<Vec<_>>());
+    // In pieces that end within segments of either kind.
+    let mut seen = Vec::new();
+    loop {
+        let messages = server.pop("q", "batch=5&autoAck=true&consumerGroup=g");
+        if messages.is_empty() {
+            break;
+        }
+        seen.extend(messages);
+    }
+    assert_eq!(payloads(&seen), (0..24).collect::<Vec<_>>());
+}
+
+#[test]
+fn encrypted_messages_stay_readable_when_the_option_is_off_and_when_the_key_changed() {
+    let server = with_key();
+    encrypt(&server, "q", true);
+    server.push_one("q", "p", 1);
+    encrypt(&server, "q", false);
+    server.push_one("q", "p", 2);
+    assert_eq!(payloads(&server.pop("q", "batch=9&consumerGroup=a")), [1, 2]);
+
+    let server = restarted(server, settings(Some(SECOND), Some(FIRST)));
+    encrypt(&server, "q", true);
+    server.push_one("q", "p", 3);
+    assert_eq!(payloads(&server.pop("q", "batch=9&consumerGroup=b")), [1, 2, 3]);
+
+    // A key that is on its way out still decrypts.
+    let server = restarted(server, settings(None, Some(FIRST)));
+    assert_eq!(payloads(&server.pop("q", "batch=2&consumerGroup=c")), [1, 2]);
+    let answer = server.post("/api/v1/push", &json!({ "items": [{ "queue": "q" }] }));
+    answer.refused(503, "encryption_unavailable");
+}
+
+#[test]
+fn without_a_key_encrypted_messages_are_neither_delivered_nor_lost() {
+    let server = with_key();
+    encrypt(&server, "q", true);
+    server.push_all("q", "p", 0..3);
+    server.push_one("q", "r", 3);
+    server.push_one("plain", "p", "open");
+
+    let server = restarted(server, settings(None, None));
+    for path in ["/api/v1/pop/queue/q", "/api/v1/pop/queue/q/partition/p"] {
+        for query in ["batch=9", "batch=9&autoAck=true", "wait=true&timeout=2000", "partitions=2"] {
+            for group in ["", "&consumerGroup=g"] {
+                let answer = server.get(&format!("{path}?{query}{group}"));
+                answer.refused(503, "encryption_unavailable");
+                assert!(answer.header("retry-after").is_some());
+            }
+        }
+    }
+    // Others do not suffer.
+    assert_eq!(payloads(&server.pop("plain", "")), ["open"]);
+    let moved = "SELECT count(*) FROM consumers c JOIN partitions p ON p.id = c.partition_id
+                 JOIN queues q ON q.id = p.queue_id
+                 WHERE q.name = 'q' AND (c.cursor > 0 OR c.lease_until > now())";
+    let moved: i64 = server.database.connect().query_one(moved, &[]).unwrap().get(0);
+    assert_eq!(moved, 0);
+
+    let server = restarted(server, settings(Some(FIRST), None));
+    for query in ["batch=9&partitions=2", "batch=9&partitions=2&autoAck=true&consumerGroup=g"] {
+        let messages = server.pop("q", query);
+        let mut seen: Vec<_> = messages.iter().map(|m| m["data"].as_i64().unwrap()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2, 3]);
+        assert!(messages.iter().all(|m| m["deliveryAttempt"] == 1), "{messages:?}");
+    }
+}
+
+#[test]
+fn a_payload_that_looks_encrypted_is_delivered_as_it_was_pushed() {
+    let server = with_key();
+    encrypt(&server, "q", true);
+    let mut envelope = Vec::new();
+    let keys = Keys::new(Key::from_hex(FIRST), None);
+    keys.encrypt_payload(b"{\"n\":1}", &mut envelope).unwrap();
+    let genuine: Value = serde_json::from_slice(&envelope).unwrap();
+    let fake = json!({ "encrypted": "AAAA", "iv": "AAAA", "authTag": "AAAA" });
+    for queue in ["plain", "q"] {
+        server.push_all(queue, "p", [genuine.clone(), fake.clone()]);
+        assert_eq!(payloads(&server.pop(queue, "batch=9")), [&genuine, &fake], "{queue}");
+    }
 }

@@ -64,6 +64,21 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn an_encryption_key_that_cannot_be_read_is_refused_and_no_key_is_ever_shown() {
+    for variable in ["QUEEN_ENCRYPTION_KEY", "QUEEN_ENCRYPTION_KEY_PREVIOUS"] {
+        let short = "5ec4e7".repeat(10);
+        let mut command = queen(&["serve"]);
+        command.env(variable, &short);
+        let line = refusal(command);
+        assert!(line.contains(&format!("{variable}: ")) && !line.contains(&short), "{line}");
+        let mut help = queen(&["serve", "--help"]);
+        help.env(variable, &short);
+        let shown = String::from_utf8(run(help).stdout).unwrap();
+        assert!(shown.contains(variable) && !shown.contains(&short), "{shown}");
+    }
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     for (argument, expected) in [("--help", "serve"), ("--version", env!("CARGO_PKG_VERSION"))] {
         let output = run(queen(&[argument]));
