@@ -335,25 +335,26 @@ impl Engine {
                 Ok(opened) => encrypted |= opened,
                 Err(error) => {
                     tracing::warn!(queue = &*popped.queue.name, %error, "no message is delivered");
-                    let giving = Rc::clone(self);
-                    let group = Arc::clone(&request.group);
-                    runtime::spawn(async move { giving.give_back(popped, group).await });
+                    let (engine, group) = (Rc::clone(self), Arc::clone(&request.group));
+                    let giving_back = async move { engine.give_back(popped, group).await };
+                    runtime::to_the_end(giving_back).await;
                     return Err(Error::EncryptionUnavailable);
                 }
             }
         }
         if encrypted && request.auto_ack {
-            self.consume(&mut popped, &request.group).await?;
+            let consuming = Rc::clone(self).consume(popped, Arc::clone(&request.group));
+            return runtime::to_the_end(consuming).await;
         }
         Ok(popped)
     }
 
     /// Moves the cursors over what was leased only until it could be read.
     async fn consume(
-        self: &Rc<Self>,
-        popped: &mut Popped,
-        group_name: &Arc<str>,
-    ) -> Result<(), Error> {
+        self: Rc<Self>,
+        mut popped: Popped,
+        group_name: Arc<str>,
+    ) -> Result<Popped, Error> {
         let group = popped.group.id;
         for Delivered { known, claimed, .. } in &popped.partitions {
             let Some(lease) = claimed.lease else { continue };
@@ -368,15 +369,15 @@ impl Engine {
             let request = AckRequest {
                 partition: known.partition,
                 group,
-                group_name: Rc::from(&**group_name),
+                group_name: Rc::from(&*group_name),
                 lease: Some(lease),
                 entries: entries.collect(),
             };
             let acked = self.ack(request).await?;
-            self.lease_ended(group_name, known, acked.pending);
+            self.lease_ended(&group_name, known, acked.pending);
         }
         popped.lease = None;
-        Ok(())
+        Ok(popped)
     }
 
     /// Gives back what a consumer never received.

@@ -17,6 +17,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_channel::oneshot;
+
 /// Runs a task on this core until it ends. A panic in it ends the process (see `executor`).
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(task).detach();
@@ -38,6 +40,16 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Waits for `work`, which goes on to its end also when the caller is dropped meanwhile.
+pub async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
+    let (done, ended) = oneshot::channel();
+    spawn(async move {
+        // The caller may be gone.
+        let _ = done.send(work.await);
+    });
+    ended.await.expect("a task ends only when its work has, or with its executor")
 }
 
 /// The time is up.
