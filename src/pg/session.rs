@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use futures_util::future::join;
 use hashbrown::HashMap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -145,8 +146,24 @@ impl Session {
         &self,
         work: impl AsyncFnOnce(&Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.limited(self.client.batch_execute("BEGIN")).await?;
-        match work(self).await {
+        self.transaction_from(std::future::ready(Ok(())), async |session, ()| work(session).await)
+            .await
+    }
+
+    /// The same; `first` travels along with the begin of the transaction. It may read and lock,
+    /// not write: if the begin failed it would stand alone.
+    pub async fn transaction_from<F, T, E: From<Error>>(
+        &self,
+        first: impl Future<Output = Result<F, Error>>,
+        work: impl AsyncFnOnce(&Self, F) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (begun, first) = join(self.limited(self.client.batch_execute("BEGIN")), first).await;
+        begun?;
+        let worked = match first {
+            Ok(first) => work(self, first).await,
+            Err(error) => Err(error.into()),
+        };
+        match worked {
             Ok(value) => {
                 self.limited(self.client.batch_execute("COMMIT")).await?;
                 Ok(value)

@@ -15,6 +15,7 @@ mod mesh;
 mod pop;
 mod push;
 mod settle;
+mod transaction;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -27,6 +28,7 @@ pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
+pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, TransactionPlan};
 
 use crate::pg::{self, ConnectSettings};
 use crate::runtime;
