@@ -15,6 +15,7 @@ mod parameters;
 mod pop;
 mod push;
 mod route;
+mod transaction;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ pub fn read(
         }
         Endpoint::Ack => Ok(Operation::Ack(ack::Plan::one(request.body())?)),
         Endpoint::AckBatch => Ok(Operation::Ack(ack::Plan::batch(request.body())?)),
+        Endpoint::Transaction => transaction::read(engine, settings, request.body()),
         Endpoint::DeleteQueue => {
             let queue = parameters::queue_name("queue", captures[0])?;
             Ok(Operation::DeleteQueue(queue.into_owned()))
