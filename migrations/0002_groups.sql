@@ -35,3 +35,8 @@ CREATE INDEX shared_leases_until ON shared_leases (lease_until);
 CREATE INDEX shared_leases_group ON shared_leases (group_id);
 
 ALTER TABLE consumers DROP COLUMN lease_partitions;
+
+-- With both columns either index finds one row. Plans are kept, and one that was made while the
+-- table was small could otherwise read all rows of a group to find one.
+DROP INDEX consumers_group;
+CREATE INDEX consumers_group ON consumers (group_id, partition_id);

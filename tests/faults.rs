@@ -129,11 +129,15 @@ fn push_until_killed(
     })
 }
 
-/// Ends every connection of the servers to their database; how many there were.
-fn cut_connections(database: &Database) -> u64 {
+/// Ends every connection of the servers to their database, as soon as there are any.
+fn cut_connections(database: &Database) {
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    database.connect().query(cut, &[]).map_or(0, |rows| rows.len() as u64)
+    let mut sql = database.connect();
+    eventually("there are connections to cut", || {
+        let cut = sql.query(cut, &[]).expect("they are the role's own");
+        (!cut.is_empty()).then_some(())
+    });
 }
 
 #[test]
@@ -156,11 +160,70 @@ fn cut_connections_lose_no_push_and_double_none() {
             eventually("the producers go on", || {
                 (pushed.load(Ordering::Acquire) >= cut * 50).then_some(())
             });
-            assert!(cut_connections(&server.database) > 0);
+            cut_connections(&server.database);
         }
     });
     let expected = (0..PRODUCERS).map(|producer| (producer, each)).collect();
     assert_complete(&everything(&server), &expected);
+}
+
+/// Acks a message and pushes its outcome in one transaction, until it is known to be committed.
+fn forward_until_known(client: &Client, message: &Message, name: &str) {
+    let ack = json!({
+        "type": "ack", "transactionId": message["transactionId"], "leaseId": message["leaseId"],
+        "partitionId": message["partitionId"]
+    });
+    let push = json!({ "type": "push", "queue": "target", "transactionId": name, "payload": name });
+    let leases = [&message["leaseId"]];
+    let body = json!({ "operations": [ack, push], "requiredLeases": leases }).to_string();
+    eventually("the outcome is known", || {
+        let answer = client.try_send("POST", "/api/v1/transaction", &[], Some(&body)).ok()?;
+        if answer.status == 503 {
+            assert_retryable(&answer);
+            return None;
+        }
+        let answer = answer.expect(200);
+        assert_eq!(answer["success"], true, "{answer}");
+        Some(())
+    });
+}
+
+#[test]
+fn cut_connections_neither_halve_nor_double_a_transaction() {
+    let server = Server::with(Settings { workers: 2, ..Settings::default() });
+    let each = 60;
+    for producer in 0..PRODUCERS {
+        server.push_all("source", &producer.to_string(), 0..each);
+    }
+    let forwarded = AtomicU64::new(0);
+    let all = PRODUCERS * each;
+    thread::scope(|scope| {
+        for producer in 0..PRODUCERS {
+            let (client, forwarded) = (server.client(), &forwarded);
+            let messages = server.pop_partition("source", &producer.to_string(), "batch=1000");
+            scope.spawn(move || {
+                for message in messages {
+                    let name = format!("{producer}-{}", message["data"]);
+                    forward_until_known(&client, &message, &name);
+                    forwarded.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        for cut in 1..=8 {
+            eventually("the transactions go on", || {
+                (forwarded.load(Ordering::Acquire) >= cut * all / 10).then_some(())
+            });
+            cut_connections(&server.database);
+        }
+    });
+    let status = eventually("the database is back", || {
+        let answer = server.get("/api/v1/pop/queue/source");
+        (answer.status != 503).then_some(answer.status)
+    });
+    assert_eq!(status, 204, "everything was acked");
+    let target = server.pop("target", "batch=1000&autoAck=true");
+    let names: HashSet<&str> = target.iter().map(|message| text(&message["data"])).collect();
+    assert_eq!((target.len() as u64, names.len() as u64), (all, all));
 }
 
 #[test]

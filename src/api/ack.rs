@@ -49,7 +49,7 @@ struct Element<'a> {
 }
 
 const MESSAGE_NOT_FOUND: &str = "Message not found";
-const INVALID_OR_EXPIRED_LEASE: &str = "Invalid or expired lease";
+pub(super) const INVALID_OR_EXPIRED_LEASE: &str = "Invalid or expired lease";
 
 impl Plan {
     pub fn one(body: &[u8]) -> Result<Self, BadRequest> {
@@ -130,7 +130,7 @@ impl Plan {
 }
 
 /// A text that is no UUID is a lease that nobody holds.
-fn lease(text: &str) -> Uuid {
+pub(super) fn lease(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap_or(Uuid::max())
 }
 
@@ -164,6 +164,13 @@ async fn run_part(
     Ok((places, names, acked))
 }
 
+pub(super) fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::MessageNotFound => MESSAGE_NOT_FOUND,
+        Refusal::InvalidOrExpiredLease => INVALID_OR_EXPIRED_LEASE,
+    }
+}
+
 fn fill(
     element: &mut Element<'_>,
     names: Option<&(Rc<Queue>, Arc<str>)>,
@@ -171,10 +178,7 @@ fn fill(
     released: bool,
 ) {
     element.success = settled.refusal.is_none();
-    element.error = settled.refusal.map(|refusal| match refusal {
-        Refusal::MessageNotFound => MESSAGE_NOT_FOUND,
-        Refusal::InvalidOrExpiredLease => INVALID_OR_EXPIRED_LEASE,
-    });
+    element.error = settled.refusal.map(reason);
     if let Some((queue, partition)) = names {
         element.queue_name = Some(Arc::clone(&queue.name));
         element.partition_name = Some(Arc::clone(partition));

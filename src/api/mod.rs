@@ -16,6 +16,7 @@ mod pop;
 mod push;
 mod route;
 mod trace_context;
+mod transaction;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use serde::Serialize;
 use crate::http::{Method, Request, Status};
 use crate::queue::{Engine, PopRequest, Popped, PushPlan, StartChoice};
 use route::{Endpoint, Matched};
+use trace_context::traceparent;
 
 /// What the API needs to know of the server's settings.
 #[derive(Debug, Clone)]
@@ -99,8 +101,7 @@ pub fn read(
         Endpoint::Health => Ok(Operation::Health),
         Endpoint::Configure => Ok(Operation::Configure(envelope::configure(request.body())?)),
         Endpoint::Push => {
-            let traceparent = trace_context::traceparent(request);
-            push::read(engine, settings, request.body(), traceparent).map(Operation::Push)
+            push::read(engine, settings, request.body(), traceparent(request)).map(Operation::Push)
         }
         Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query()),
         Endpoint::PopFilter => pop::read_filter(settings, request.query()),
@@ -109,6 +110,9 @@ pub fn read(
         }
         Endpoint::Ack => Ok(Operation::Ack(ack::Plan::one(request.body())?)),
         Endpoint::AckBatch => Ok(Operation::Ack(ack::Plan::batch(request.body())?)),
+        Endpoint::Transaction => {
+            transaction::read(engine, settings, request.body(), traceparent(request))
+        }
         Endpoint::DeleteQueue => {
             let queue = parameters::queue_name("queue", captures[0])?;
             Ok(Operation::DeleteQueue(queue.into_owned()))

@@ -28,6 +28,17 @@ pub fn read(
         items: Vec::with_capacity(items.len()),
         targets: Vec::new(),
     };
+    plan_items(engine, &mut plan, items, traceparent);
+    Ok(plan)
+}
+
+/// Adds items to a plan, in their order.
+pub(super) fn plan_items<'a>(
+    engine: &Engine,
+    plan: &mut PushPlan,
+    items: impl IntoIterator<Item = Item<'a>>,
+    traceparent: Option<&str>,
+) {
     let mut last: Option<(Cow<'_, str>, Cow<'_, str>)> = None;
     for item in items {
         let Item { queue, partition, payload, transaction_id, trace_id } = item;
@@ -44,7 +55,6 @@ pub fn read(
             parts,
         });
     }
-    Ok(plan)
 }
 
 fn target(engine: &Engine, queue: &str, partition: &str) -> PushTarget {
@@ -68,7 +78,7 @@ pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Re
         let mut next = b'[';
         for index in 0..pushed.items.len() {
             out.push(next);
-            write_item(out, &pushed, index);
+            write_item(out, &pushed, index, index, "");
             next = b',';
         }
         out.push(b']');
@@ -76,20 +86,35 @@ pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Re
     Ok(())
 }
 
-fn write_item(out: &mut Vec<u8>, pushed: &Pushed, index: usize) {
-    let item = &pushed.items[index];
+/// Why an item was not stored.
+pub(super) fn problem(stored: Stored) -> Option<&'static str> {
+    match stored {
+        Stored::Queued(_) | Stored::Duplicate(_) => None,
+        Stored::ReservedId => Some("transactionId is the id of a message that does not exist"),
+        Stored::Gone => Some("the queue was deleted"),
+    }
+}
+
+/// Writes what became of the item at `at`, with the `index` of the answer's element and `members`
+/// of its own.
+pub(super) fn write_item(
+    out: &mut Vec<u8>,
+    pushed: &Pushed,
+    at: usize,
+    index: usize,
+    members: &str,
+) {
+    let item = &pushed.items[at];
     let target = &pushed.targets[item.target];
-    let id = |offset: Offset| Some(ids::message_id(target.partition, offset));
-    let (status, message, error) = match pushed.stored[index] {
-        Stored::Queued(offset) => ("queued", id(offset), None),
-        Stored::Duplicate(offset) => ("duplicate", id(offset), None),
-        Stored::ReservedId => {
-            ("failed", None, Some("transactionId is the id of a message that does not exist"))
-        }
-        Stored::Gone => ("failed", None, Some("the queue was deleted")),
+    let (status, message) = match pushed.stored[at] {
+        Stored::Queued(offset) => ("queued", Some(offset)),
+        Stored::Duplicate(offset) => ("duplicate", Some(offset)),
+        Stored::ReservedId | Stored::Gone => ("failed", None),
     };
+    let message = message.map(|offset: Offset| ids::message_id(target.partition, offset));
+    let error = problem(pushed.stored[at]);
     let mut text = Text(out);
-    text.raw("{\"index\":").raw(itoa::Buffer::new().format(index));
+    text.raw("{\"index\":").raw(itoa::Buffer::new().format(index)).raw(members);
     text.raw(",\"status\":\"").raw(status).raw("\"");
     for name in ["transactionId", "transaction_id"] {
         text.name(name);

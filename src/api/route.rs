@@ -24,6 +24,7 @@ pub(super) enum Endpoint {
     PopPartition,
     Ack,
     AckBatch,
+    Transaction,
     DeleteQueue,
 }
 
@@ -38,6 +39,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/api/v1/pop/queue/:queue/partition/:partition", Endpoint::PopPartition),
     route(Method::Post, "/api/v1/ack/batch", Endpoint::AckBatch),
     route(Method::Post, "/api/v1/ack", Endpoint::Ack),
+    route(Method::Post, "/api/v1/transaction", Endpoint::Transaction),
     route(Method::Post, "/api/v1/configure", Endpoint::Configure),
     route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue),
     route(Method::Get, "/health", Endpoint::Health),

@@ -1,5 +1,6 @@
 //! Acks: the common one for whole batches, and the pieces of the careful one.
 
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{Error, Session, Timestamp};
@@ -92,22 +93,27 @@ pub async fn ack_lock(
     group: GroupId,
 ) -> Result<Option<ConsumerState>, Error> {
     let rows = session.query(&session.statements.ack_lock, &[&partition.0, &group.0]).await?;
-    Ok(rows.first().map(|row| {
-        let offsets: Vec<i64> = row.get::<_, Option<_>>(6).unwrap_or_default();
-        let counts: Vec<i32> = row.get::<_, Option<_>>(7).unwrap_or_default();
-        ConsumerState {
-            cursor: row.get(0),
-            lease: row.get(1),
-            live: row.get(2),
-            lease_end: row.get::<_, Option<_>>(3).unwrap_or_default(),
-            released_lease: row.get(4),
-            finished: row.get::<_, Option<_>>(5).unwrap_or_default(),
-            failures: offsets.into_iter().zip(counts).collect(),
-            expiries: row.get(8),
-            retry_limit: row.get(9),
-            retry_delay_ms: row.get::<_, i32>(10).into(),
-        }
-    }))
+    Ok(rows.first().map(|row| read_state(row, 0)))
+}
+
+/// The state from the columns of `row` that begin with the cursor's, in the order of
+/// `sql/ack_lock.sql`.
+pub(super) fn read_state(row: &Row, cursor: usize) -> ConsumerState {
+    let column = |place: usize| cursor + place;
+    let offsets: Vec<i64> = row.get::<_, Option<_>>(column(6)).unwrap_or_default();
+    let counts: Vec<i32> = row.get::<_, Option<_>>(column(7)).unwrap_or_default();
+    ConsumerState {
+        cursor: row.get(cursor),
+        lease: row.get(column(1)),
+        live: row.get(column(2)),
+        lease_end: row.get::<_, Option<_>>(column(3)).unwrap_or_default(),
+        released_lease: row.get(column(4)),
+        finished: row.get::<_, Option<_>>(column(5)).unwrap_or_default(),
+        failures: offsets.into_iter().zip(counts).collect(),
+        expiries: row.get(column(8)),
+        retry_limit: row.get(column(9)),
+        retry_delay_ms: row.get::<_, i32>(column(10)).into(),
+    }
 }
 
 /// What acks make of a state.

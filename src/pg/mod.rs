@@ -13,6 +13,7 @@ mod flush;
 mod migrate;
 mod notices;
 mod session;
+mod transaction;
 mod types;
 
 pub use ack::{
@@ -33,4 +34,5 @@ pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use session::Session;
+pub use transaction::{LockedConsumer, TransactionLocks, transaction_lock};
 pub use types::Timestamp;

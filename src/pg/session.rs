@@ -4,8 +4,9 @@
 //! statement that did not come back in time it is broken and is dropped, not waited for.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use hashbrown::HashMap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -15,6 +16,10 @@ use crate::runtime;
 
 /// How much longer than the server's own limit a reply may take before the connection is given up.
 const REPLY_GRACE: Duration = Duration::from_secs(1);
+
+/// Plans are made again after this. One that was made while a table had a few rows may read all of
+/// it, and the table may grow fast.
+const PLAN_AGE_MAX: Duration = Duration::from_secs(30);
 
 macro_rules! statements {
     ($($name:ident),* $(,)?) => {
@@ -68,6 +73,7 @@ pub struct Session {
     /// No limit when statements have none.
     reply_limit: Option<Duration>,
     broken: Cell<bool>,
+    planned_at: Cell<Instant>,
 }
 
 impl Session {
@@ -98,12 +104,22 @@ impl Session {
             reply_limit: (!settings.statement_limit.is_zero())
                 .then(|| settings.statement_limit + REPLY_GRACE),
             broken: Cell::new(false),
+            planned_at: Cell::new(Instant::now()),
         })
     }
 
     /// Whether the connection is of no more use.
     pub fn is_broken(&self) -> bool {
         self.broken.get() || self.client.is_closed()
+    }
+
+    /// Lets old plans go; what runs next is planned for the tables as they are.
+    pub async fn renew_old_plans(&self) -> Result<(), Error> {
+        if self.planned_at.get().elapsed() < PLAN_AGE_MAX {
+            return Ok(());
+        }
+        self.planned_at.set(Instant::now());
+        self.limited(self.client.batch_execute("DISCARD PLANS")).await
     }
 
     pub(super) async fn query(
@@ -145,8 +161,24 @@ impl Session {
         &self,
         work: impl AsyncFnOnce(&Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.limited(self.client.batch_execute("BEGIN")).await?;
-        match work(self).await {
+        self.transaction_from(std::future::ready(Ok(())), async |session, ()| work(session).await)
+            .await
+    }
+
+    /// The same; `first` travels along with the begin of the transaction. It may read and lock,
+    /// not write: if the begin failed it would stand alone.
+    pub async fn transaction_from<F, T, E: From<Error>>(
+        &self,
+        first: impl Future<Output = Result<F, Error>>,
+        work: impl AsyncFnOnce(&Self, F) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (begun, first) = join(self.limited(self.client.batch_execute("BEGIN")), first).await;
+        begun?;
+        let worked = match first {
+            Ok(first) => work(self, first).await,
+            Err(error) => Err(error.into()),
+        };
+        match worked {
             Ok(value) => {
                 self.limited(self.client.batch_execute("COMMIT")).await?;
                 Ok(value)
@@ -189,14 +221,14 @@ impl Session {
     }
 }
 
-/// Plans are made once and kept: the statements have the same best plan whatever their
-/// parameters, always by index. Sequential scans are off because a plan that was made while a
-/// table was small would stay in use when it is large.
+/// Plans are made rarely and kept for a while: the statements have the same best plan whatever their
+/// parameters, always by index, row by row. Sequential scans and joins that read whole tables are
+/// off because a plan that was made while a table was small would stay in use when it is large.
 fn session_settings(settings: &ConnectSettings) -> String {
     format!(
         "SET search_path TO \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
          SET timezone = 'UTC'; SET plan_cache_mode = force_generic_plan; SET jit = off; \
-         SET enable_seqscan = off; SET synchronous_commit = on; SET client_min_messages = error; \
+         SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET synchronous_commit = on; SET client_min_messages = error; \
          SET application_name = 'queen'",
         settings.schema,
         settings.statement_limit.as_millis(),

@@ -207,21 +207,8 @@ async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::
                 let entries = settlement.entries;
                 return Ok(Acked { entries, released: false, pending: false });
             };
-            let letters: Vec<DeadLetter> = settlement
-                .dead
-                .iter()
-                .filter_map(|(offset, failures)| {
-                    let at = entries.iter().rposition(|entry| entry.offset == Some(*offset))?;
-                    let entry = merged.entries().nth(at)?;
-                    let error = entry.error.clone().unwrap_or_else(|| RETRIES_EXHAUSTED.to_owned());
-                    Some(DeadLetter {
-                        offset: Offset(*offset),
-                        transaction_id: entry.transaction_id.clone(),
-                        error: Some(error),
-                        failures: *failures,
-                    })
-                })
-                .collect();
+            let acks: Vec<&AckEntry> = merged.entries().collect();
+            let letters = dead_letters(&settlement.dead, &entries, &acks);
             if !letters.is_empty() {
                 let group_name = &merged.request().group_name;
                 pg::dead_letter(session, partition, group_name, &letters).await?;
@@ -231,6 +218,26 @@ async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::
             Ok(Acked { entries: settlement.entries, released: update.release, pending })
         })
         .await
+}
+
+/// What becomes of the messages that `entries` end: `acks` are what the entries were made of.
+pub(super) fn dead_letters(
+    dead: &[(i64, i32)],
+    entries: &[Entry],
+    acks: &[&AckEntry],
+) -> Vec<DeadLetter> {
+    let letters = dead.iter().filter_map(|(offset, failures)| {
+        let at = entries.iter().rposition(|entry| entry.offset == Some(*offset))?;
+        let ack = acks.get(at)?;
+        let error = ack.error.clone().unwrap_or_else(|| RETRIES_EXHAUSTED.to_owned());
+        Some(DeadLetter {
+            offset: Offset(*offset),
+            transaction_id: ack.transaction_id.clone(),
+            error: Some(error),
+            failures: *failures,
+        })
+    });
+    letters.collect()
 }
 
 /// The group never popped this partition: it holds no lease there.

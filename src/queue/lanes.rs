@@ -157,6 +157,9 @@ impl Engine {
 
     async fn work_on(&self, session: &Session) {
         while let Some(work) = self.next_work(session).await {
+            if let Err(error) = session.renew_old_plans().await {
+                tracing::debug!(%error, "plans are kept");
+            }
             match work {
                 Work::Job(job) => job(session).await,
                 Work::Pushes(batch) => self.store_pushes(session, batch).await,

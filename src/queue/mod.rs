@@ -18,6 +18,7 @@ mod push;
 mod seal;
 mod settle;
 mod source;
+mod transaction;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,6 +34,7 @@ pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
 pub use source::{Labels, Source};
+pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, TransactionPlan};
 
 use crate::encryption::Keys;
 use crate::pg::{self, ConnectSettings};

@@ -4,6 +4,7 @@
 //! while one of its partitions has a flush in flight on this core, and behind earlier requests
 //! that wait for the same partition: so the order of arrival is the order in each partition.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl PushRequest {
     }
 
     /// Names one of our own ids as transactionId: only the careful way can tell what it means.
-    fn needs_care(&self) -> bool {
+    pub fn needs_care(&self) -> bool {
         self.items.iter().any(|item| matches!(self.key(item), Some(TransactionKey::Derived(_))))
     }
 }
@@ -118,15 +119,19 @@ pub enum Stored {
     ReservedId,
 }
 
+type Reply = oneshot::Sender<Result<Vec<Stored>, pg::Error>>;
+
 struct Pending {
     request: Rc<PushRequest>,
-    reply: oneshot::Sender<Result<Vec<Stored>, pg::Error>>,
+    reply: Reply,
 }
 
 #[derive(Default)]
 pub(super) struct PushQueue {
     pending: VecDeque<Pending>,
     pending_bytes: usize,
+    /// Of transactions, which wait elsewhere.
+    held_bytes: usize,
     in_flight: HashSet<PartitionId>,
 }
 
@@ -139,7 +144,9 @@ struct Source {
 }
 
 pub(super) struct Batch {
-    pending: Vec<Pending>,
+    requests: Vec<Rc<PushRequest>>,
+    /// One for each request that waits for its own answer.
+    replies: Vec<Reply>,
     /// By partition, ascending; within one in order of arrival.
     sources: Vec<Source>,
     careful: bool,
@@ -237,7 +244,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         {
             let mut pushes = self.pushes.borrow_mut();
-            if pushes.pending_bytes + request.lines.len() > PENDING_BYTES_MAX {
+            if !pushes.has_room(request.lines.len()) {
                 return Err(Error::Overloaded);
             }
             pushes.pending_bytes += request.lines.len();
@@ -245,6 +252,16 @@ impl Engine {
         }
         self.lanes.wake();
         Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
+    }
+
+    /// Counts the bytes of a transaction for as long as the answer lives.
+    pub(super) fn hold_push_bytes(&self, bytes: usize) -> Result<HeldBytes<'_>, Error> {
+        let mut pushes = self.pushes.borrow_mut();
+        if !pushes.has_room(bytes) {
+            return Err(Error::Overloaded);
+        }
+        pushes.held_bytes += bytes;
+        Ok(HeldBytes { pushes: &self.pushes, bytes })
     }
 
     pub(super) async fn store_pushes(&self, session: &Session, batch: Batch) {
@@ -261,24 +278,18 @@ impl Engine {
         let stored = match stored {
             Ok(stored) => stored,
             Err(error) => {
-                for pending in batch.pending {
-                    let _ = pending.reply.send(Err(error.clone()));
+                for reply in batch.replies {
+                    let _ = reply.send(Err(error.clone()));
                 }
                 return;
             }
         };
-        let mut answers: Vec<Vec<Stored>> = batch
-            .pending
-            .iter()
-            .map(|pending| vec![Stored::Gone; pending.request.items.len()])
-            .collect();
-        for (source, stored) in batch.sources.iter().zip(stored) {
-            answers[source.request][source.item] = stored;
+        let answers = batch.answers(stored);
+        for (request, answer) in batch.requests.iter().zip(&answers) {
+            self.announce(request, answer).await;
         }
-        for (pending, answer) in batch.pending.iter().zip(&answers) {
-            self.announce(&pending.request, answer).await;
-        }
-        for (Pending { request, reply }, answer) in batch.pending.into_iter().zip(answers) {
+        let requests = batch.requests.into_iter().zip(batch.replies);
+        for ((request, reply), answer) in requests.zip(answers) {
             drop(request);
             // The producer may have gone; its messages are stored all the same.
             let _ = reply.send(Ok(answer));
@@ -286,7 +297,7 @@ impl Engine {
     }
 
     /// Tells the owners of the groups which partitions grew, before the producer is answered.
-    async fn announce(&self, request: &PushRequest, stored: &[Stored]) {
+    pub(super) async fn announce(&self, request: &PushRequest, stored: &[Stored]) {
         let mut grew = vec![false; request.targets.len()];
         for (item, stored) in request.items.iter().zip(stored) {
             grew[item.target] |= matches!(stored, Stored::Queued(_));
@@ -297,7 +308,22 @@ impl Engine {
     }
 }
 
+pub(super) struct HeldBytes<'a> {
+    pushes: &'a RefCell<PushQueue>,
+    bytes: usize,
+}
+
+impl Drop for HeldBytes<'_> {
+    fn drop(&mut self) {
+        self.pushes.borrow_mut().held_bytes -= self.bytes;
+    }
+}
+
 impl PushQueue {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.pending_bytes + self.held_bytes + bytes <= PENDING_BYTES_MAX
+    }
+
     pub fn refuse(&mut self) {
         self.pending.clear();
         self.pending_bytes = 0;
@@ -334,9 +360,18 @@ impl PushQueue {
         if taken.is_empty() {
             return None;
         }
-        let mut sources = Vec::with_capacity(messages);
-        for (i, pending) in taken.iter().enumerate() {
-            let request = &pending.request;
+        let (requests, replies) =
+            taken.into_iter().map(|pending| (pending.request, pending.reply)).unzip();
+        let batch = Batch { replies, careful, ..Batch::of(requests) };
+        self.in_flight.extend(batch.sources.iter().map(|source| source.partition));
+        Some(batch)
+    }
+}
+
+impl Batch {
+    pub fn of(requests: Vec<Rc<PushRequest>>) -> Self {
+        let mut sources = Vec::with_capacity(requests.iter().map(|r| r.items.len()).sum());
+        for (i, request) in requests.iter().enumerate() {
             sources.extend(request.items.iter().enumerate().map(|(item, pushed)| Source {
                 partition: request.partition(pushed),
                 request: i,
@@ -344,14 +379,25 @@ impl PushQueue {
             }));
         }
         sources.sort_by_key(|source| source.partition);
-        self.in_flight.extend(sources.iter().map(|source| source.partition));
-        Some(Batch { pending: taken, sources, careful })
+        Self { requests, replies: Vec::new(), sources, careful: false }
     }
-}
 
-impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// What became of the items of each request, from what became of each source.
+    pub fn answers(&self, stored: Vec<Stored>) -> Vec<Vec<Stored>> {
+        let mut answers: Vec<Vec<Stored>> =
+            self.requests.iter().map(|request| vec![Stored::Gone; request.items.len()]).collect();
+        for (source, stored) in self.sources.iter().zip(stored) {
+            answers[source.request][source.item] = stored;
+        }
+        answers
+    }
+
     fn key(&self, source: Source) -> Option<TransactionKey> {
-        let request = &self.pending[source.request].request;
+        let request = &self.requests[source.request];
         request.key(&request.items[source.item])
     }
 
@@ -367,7 +413,7 @@ impl Batch {
         let mut columns = FlushColumns::default();
         let mut segment_bytes = 0;
         for source in sources {
-            let request = &self.pending[source.request].request;
+            let request = &self.requests[source.request];
             let item = &request.items[source.item];
             let line = &request.lines[item.parts.line.clone()];
             let partition = source.partition.0;
@@ -430,7 +476,10 @@ async fn store(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Erro
 }
 
 /// One statement, which fails as a whole when a key is taken.
-async fn store_plainly(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
+pub(super) async fn store_plainly(
+    session: &Session,
+    batch: &Batch,
+) -> Result<Vec<Stored>, pg::Error> {
     let columns = batch.columns(batch.sources.iter().copied());
     let bases: HashMap<PartitionId, Offset> =
         pg::flush(session, &columns).await?.into_iter().collect();
@@ -479,39 +528,67 @@ enum Judged {
 async fn store_carefully(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
     session
         .transaction(async |session| {
-            let next: HashMap<PartitionId, Offset> =
-                pg::lock_partitions(session, &batch.partitions()).await?.into_iter().collect();
-            let all = batch.columns(batch.sources.iter().copied());
-            let taken: HashMap<(PartitionId, Uuid), Offset> =
-                pg::find_keys(session, &all.keys, &all.key_partitions)
-                    .await?
-                    .into_iter()
-                    .map(|(partition, key, offset)| ((partition, key), offset))
-                    .collect();
-            let judged = judge(batch, &next, &taken);
-            let new = batch.sources.iter().zip(&judged).filter_map(|(source, judged)| {
-                matches!(judged, Judged::New { .. }).then_some(*source)
-            });
-            let columns = batch.columns(new);
-            if !columns.lines.is_empty() {
-                pg::flush(session, &columns).await?;
-            }
-            // The lock is held since `next` was read, so that is where the new messages begin.
-            Ok(batch
-                .sources
-                .iter()
-                .zip(judged)
-                .map(|(source, judged)| {
-                    let base = next.get(&source.partition).map_or(0, |offset| offset.0);
-                    match judged {
-                        Judged::New { place } => Stored::Queued(Offset(base + place)),
-                        Judged::SameAs { place } => Stored::Duplicate(Offset(base + place)),
-                        Judged::Known(stored) => stored,
-                    }
-                })
-                .collect())
+            let looked = look(session, batch).await?;
+            store_looked(session, batch, looked).await
         })
         .await
+}
+
+/// What a batch turns out to be. Holds until the end of the transaction.
+pub(super) struct Looked {
+    next: HashMap<PartitionId, Offset>,
+    /// One for each source.
+    judged: Vec<Judged>,
+}
+
+impl Looked {
+    /// Whether anything is to be stored.
+    pub fn has_new(&self) -> bool {
+        self.judged.iter().any(|judged| matches!(judged, Judged::New { .. }))
+    }
+}
+
+/// Locks the partitions and looks which keys are taken. Within a transaction.
+pub(super) async fn look(session: &Session, batch: &Batch) -> Result<Looked, pg::Error> {
+    let next: HashMap<PartitionId, Offset> =
+        pg::lock_partitions(session, &batch.partitions()).await?.into_iter().collect();
+    let all = batch.columns(batch.sources.iter().copied());
+    let taken: HashMap<(PartitionId, Uuid), Offset> =
+        pg::find_keys(session, &all.keys, &all.key_partitions)
+            .await?
+            .into_iter()
+            .map(|(partition, key, offset)| ((partition, key), offset))
+            .collect();
+    let judged = judge(batch, &next, &taken);
+    Ok(Looked { next, judged })
+}
+
+/// Stores what is new. Within the transaction that looked.
+pub(super) async fn store_looked(
+    session: &Session,
+    batch: &Batch,
+    looked: Looked,
+) -> Result<Vec<Stored>, pg::Error> {
+    let Looked { next, judged } = looked;
+    let new = batch
+        .sources
+        .iter()
+        .zip(&judged)
+        .filter_map(|(source, judged)| matches!(judged, Judged::New { .. }).then_some(*source));
+    let columns = batch.columns(new);
+    if !columns.lines.is_empty() {
+        pg::flush(session, &columns).await?;
+    }
+    // The lock is held since `next` was read, so that is where the new messages begin.
+    let stored = batch.sources.iter().zip(judged).map(|(source, judged)| {
+        let base = next.get(&source.partition).map_or(0, |offset| offset.0);
+        match judged {
+            Judged::New { place } => Stored::Queued(Offset(base + place)),
+            Judged::SameAs { place } => Stored::Duplicate(Offset(base + place)),
+            Judged::Known(stored) => stored,
+        }
+    });
+    Ok(stored.collect())
 }
 
 fn judge(

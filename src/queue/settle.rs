@@ -93,8 +93,7 @@ fn judge(state: &ConsumerState, entry: &Entry) -> Result<bool, Refusal> {
         && state.lease.is_some()
         && entry.lease.is_none_or(|lease| state.lease == Some(lease));
     let held_before = entry.lease.is_some() && entry.lease == state.released_lease;
-    let consumed = offset < state.cursor || state.finished.binary_search(&offset).is_ok();
-    if consumed {
+    if is_consumed(state, offset) {
         let same_lease = holds || held_before || entry.lease.is_none();
         return if same_lease { Ok(false) } else { Err(Refusal::InvalidOrExpiredLease) };
     }
@@ -102,6 +101,11 @@ fn judge(state: &ConsumerState, entry: &Entry) -> Result<bool, Refusal> {
         return Ok(true);
     }
     Err(Refusal::InvalidOrExpiredLease)
+}
+
+/// Whether the group has done with the message already.
+pub fn is_consumed(state: &ConsumerState, offset: i64) -> bool {
+    offset < state.cursor || state.finished.binary_search(&offset).is_ok()
 }
 
 fn apply(

@@ -48,7 +48,7 @@ pub fn ack(body: &[u8]) -> Result<Ack<'_>, BadRequest> {
     let mut fields = read_body(body, Fields::default())?;
     let consumer_group = fields.consumer_group.take();
     let entry = fields.into_entry(Place::Top)?;
-    Ok(Ack { consumer_group: group_name(consumer_group)?, entry })
+    Ok(Ack { consumer_group: group_name(Place::Top, consumer_group)?, entry })
 }
 
 /// Reads the body of an acknowledgment of several messages of one group.
@@ -60,7 +60,10 @@ pub fn ack_batch(body: &[u8], entries_max: usize) -> Result<AckBatch<'_>, BadReq
     let problem = match envelope.entries {
         Some(Some(entries)) => {
             let entries = entries?;
-            return Ok(AckBatch { consumer_group: group_name(envelope.consumer_group)?, entries });
+            return Ok(AckBatch {
+                consumer_group: group_name(Place::Top, envelope.consumer_group)?,
+                entries,
+            });
         }
         Some(None) => "must be an array",
         None => "is missing; it must be an array",
@@ -97,14 +100,14 @@ impl<'de> Record<'de> for Envelope<'de> {
 }
 
 #[derive(Default)]
-struct Fields<'a> {
-    transaction_id: Option<Value<'a>>,
+pub(super) struct Fields<'a> {
+    pub(super) transaction_id: Option<Value<'a>>,
     partition_id: Option<Value<'a>>,
     status: Option<Value<'a>>,
     lease_id: Option<Value<'a>>,
     error: Option<Value<'a>>,
-    /// Only counts in a single acknowledgment; a batch names its group once.
-    consumer_group: Option<Value<'a>>,
+    /// Does not count within a batch, which names its group once.
+    pub(super) consumer_group: Option<Value<'a>>,
 }
 
 impl<'de> Record<'de> for Fields<'de> {
@@ -123,7 +126,7 @@ impl<'de> Record<'de> for Fields<'de> {
 }
 
 impl<'a> Fields<'a> {
-    fn into_entry(self, place: Place) -> Result<AckEntry<'a>, BadRequest> {
+    pub(super) fn into_entry(self, place: Place) -> Result<AckEntry<'a>, BadRequest> {
         let transaction_id = required_text(place, "transactionId", self.transaction_id)?;
         let transaction_id = named(place, "transactionId", transaction_id, check_name)?;
         let partition_id = required_text(place, "partitionId", self.partition_id)?;
@@ -158,12 +161,15 @@ fn status(place: Place, value: Option<Value<'_>>) -> Result<AckStatus, BadReques
     }
 }
 
-fn group_name(value: Option<Value<'_>>) -> Result<Cow<'_, str>, BadRequest> {
+pub(super) fn group_name(
+    place: Place,
+    value: Option<Value<'_>>,
+) -> Result<Cow<'_, str>, BadRequest> {
     match value {
         None | Some(Value::Null) => Ok(Cow::Borrowed(QUEUE_MODE)),
         value => {
-            let group = required_text(Place::Top, "consumerGroup", value)?;
-            named(Place::Top, "consumerGroup", group, check_name)
+            let group = required_text(place, "consumerGroup", value)?;
+            named(place, "consumerGroup", group, check_name)
         }
     }
 }

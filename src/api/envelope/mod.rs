@@ -1,4 +1,4 @@
-//! The JSON envelopes of the hot path: push, acknowledgment and configure.
+//! The JSON envelopes of requests: push, acknowledgment, transaction and configure.
 //!
 //! Reads a body in one pass and borrows from it; payloads stay the text they were. Checks shapes
 //! and names, so that what leaves this room can be stored; knows no queue, lease or database.
@@ -10,6 +10,7 @@ mod ack;
 mod configure;
 mod object;
 mod push;
+mod transaction;
 
 use std::borrow::Cow;
 
@@ -20,6 +21,7 @@ use object::{Object, Record, Value};
 pub use ack::{Ack, AckBatch, AckEntry, ack, ack_batch};
 pub use configure::{Configure, configure};
 pub use push::{PushItem, push};
+pub use transaction::{Operation, Transaction, TransactionLimits, transaction};
 
 /// Index entries of names stay small, and so do the answers that repeat them.
 pub const NAME_CHARACTERS_MAX: usize = 255;

@@ -55,6 +55,19 @@ pub(super) struct List<R, T> {
     pub(super) item: fn(usize, R) -> Result<T, BadRequest>,
 }
 
+/// The same with records that begin with something other than nothing.
+pub(super) struct ListFrom<R, T, F> {
+    pub(super) list: List<R, T>,
+    pub(super) record: F,
+}
+
+/// Reads a list of values that are no objects. Null is a list without values.
+pub(super) struct Values {
+    pub(super) name: &'static str,
+    /// As in [`List`].
+    pub(super) items_max: usize,
+}
+
 /// A list that was read, or what is wrong with its first bad element. None for a value that is no
 /// list.
 pub(super) type ListRead<T> = Option<Result<Vec<T>, BadRequest>>;
@@ -69,6 +82,22 @@ impl<'de, R: Record<'de>> DeserializeSeed<'de> for Object<R> {
 
 impl<'de, R: Record<'de> + Default, T> DeserializeSeed<'de> for List<R, T> {
     type Value = ListRead<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(AnyValue(ListFrom { list: self, record: R::default }))
+    }
+}
+
+impl<'de, R: Record<'de>, T, F: Fn() -> R> DeserializeSeed<'de> for ListFrom<R, T, F> {
+    type Value = ListRead<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(AnyValue(self))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Values {
+    type Value = ListRead<Value<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(AnyValue(self))
@@ -117,7 +146,7 @@ impl<'de, R: Record<'de>> Shape<'de> for Object<R> {
     }
 }
 
-impl<'de, R: Record<'de> + Default, T> Shape<'de> for List<R, T> {
+impl<'de, R: Record<'de>, T, F: Fn() -> R> Shape<'de> for ListFrom<R, T, F> {
     type Out = ListRead<T>;
 
     fn other(self, _: Value<'de>) -> Self::Out {
@@ -125,15 +154,16 @@ impl<'de, R: Record<'de> + Default, T> Shape<'de> for List<R, T> {
     }
 
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Out, A::Error> {
-        let mut items = Vec::with_capacity(self.capacity);
-        while items.len() < self.items_max {
+        let Self { list: List { name, items_max, capacity, item }, record } = self;
+        let mut items = Vec::with_capacity(capacity);
+        while items.len() < items_max {
             let index = items.len();
-            let item = match list.next_element_seed(Object(R::default()))? {
+            let item = match list.next_element_seed(Object(record()))? {
                 None => return Ok(Some(Ok(items))),
-                Some(Some(record)) => (self.item)(index, record),
+                Some(Some(record)) => item(index, record),
                 Some(None) => Err(BadRequest::new(
                     "invalid_field",
-                    format!("{}[{index}] must be an object", self.name),
+                    format!("{name}[{index}] must be an object"),
                 )),
             };
             match item {
@@ -144,16 +174,45 @@ impl<'de, R: Record<'de> + Default, T> Shape<'de> for List<R, T> {
                 }
             }
         }
-        let mut too_many = false;
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            too_many = true;
-        }
-        if !too_many {
-            return Ok(Some(Ok(items)));
-        }
-        let message = format!("{} must not have more than {} elements", self.name, self.items_max);
-        Ok(Some(Err(BadRequest::new("too_many_items", message))))
+        end_of_list(list, name, items_max, items).map(Some)
     }
+}
+
+impl<'de> Shape<'de> for Values {
+    type Out = ListRead<Value<'de>>;
+
+    fn other(self, value: Value<'de>) -> Self::Out {
+        (value == Value::Null).then(|| Ok(Vec::new()))
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Out, A::Error> {
+        let mut values = Vec::new();
+        while values.len() < self.items_max {
+            match list.next_element()? {
+                None => return Ok(Some(Ok(values))),
+                Some(value) => values.push(value),
+            }
+        }
+        end_of_list(list, self.name, self.items_max, values).map(Some)
+    }
+}
+
+/// What a list comes to that is as long as it may be: nothing may follow.
+fn end_of_list<'de, A: SeqAccess<'de>, T>(
+    mut list: A,
+    name: &str,
+    items_max: usize,
+    items: Vec<T>,
+) -> Result<Result<Vec<T>, BadRequest>, A::Error> {
+    let mut too_many = false;
+    while list.next_element::<IgnoredAny>()?.is_some() {
+        too_many = true;
+    }
+    if !too_many {
+        return Ok(Ok(items));
+    }
+    let message = format!("{name} must not have more than {items_max} elements");
+    Ok(Err(BadRequest::new("too_many_items", message)))
 }
 
 /// Serde's side of a [`Shape`].

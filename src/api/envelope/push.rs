@@ -62,7 +62,9 @@ impl<'de> Record<'de> for Envelope<'de> {
             name: "items",
             items_max: self.items_max,
             capacity: self.items_guess,
-            item: Fields::into_item,
+            item: |index, fields: Fields<'de>| {
+                fields.into_item(Place::Element { list: "items", index })
+            },
         };
         self.items = Some(map.next_value_seed(list)?);
         Ok(())
@@ -70,11 +72,11 @@ impl<'de> Record<'de> for Envelope<'de> {
 }
 
 #[derive(Default)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     queue: Option<Value<'a>>,
     partition: Option<Value<'a>>,
-    payload: Option<&'a RawValue>,
-    transaction_id: Option<Value<'a>>,
+    pub(super) payload: Option<&'a RawValue>,
+    pub(super) transaction_id: Option<Value<'a>>,
     trace_id: Option<Value<'a>>,
 }
 
@@ -93,23 +95,22 @@ impl<'de> Record<'de> for Fields<'de> {
 }
 
 impl<'a> Fields<'a> {
-    fn into_item(index: usize, fields: Self) -> Result<PushItem<'a>, BadRequest> {
-        let place = Place::Element { list: "items", index };
-        let queue = required_text(place, "queue", fields.queue)?;
+    pub(super) fn into_item(self, place: Place) -> Result<PushItem<'a>, BadRequest> {
+        let queue = required_text(place, "queue", self.queue)?;
         let queue = named(place, "queue", queue, check_queue_name)?;
-        let partition = match present_text(place, "partition", fields.partition)? {
+        let partition = match present_text(place, "partition", self.partition)? {
             Some(partition) => named(place, "partition", partition, check_name)?,
             None => Cow::Borrowed(PARTITION_DEFAULT),
         };
-        let transaction_id = match present_text(place, "transactionId", fields.transaction_id)? {
+        let transaction_id = match present_text(place, "transactionId", self.transaction_id)? {
             Some(text) => optional_name(place, "transactionId", text)?,
             None => None,
         };
-        let trace_id = match present_text(place, "traceId", fields.trace_id)? {
+        let trace_id = match present_text(place, "traceId", self.trace_id)? {
             Some(text) if !text.is_empty() => Some(canonical_uuid(place, "traceId", text)?),
             _ => None,
         };
-        let payload = fields.payload.map_or("null", RawValue::get);
+        let payload = self.payload.map_or("null", RawValue::get);
         Ok(PushItem { queue, partition, payload, transaction_id, trace_id })
     }
 }

@@ -3,6 +3,7 @@
 mod ack;
 mod configure;
 mod push;
+mod transaction;
 
 use std::borrow::Cow;
 
@@ -22,12 +23,14 @@ fn is_borrowed(text: &Cow<'_, str>) -> bool {
 }
 
 /// Every envelope, for what they have in common.
-fn refusals(body: &[u8]) -> [String; 4] {
+fn refusals(body: &[u8]) -> [String; 5] {
+    let limits = TransactionLimits { operations: 9, items: 9, leases: 9 };
     [
         refusal(push(body, 9)),
         refusal(ack(body)),
         refusal(ack_batch(body, 9)),
         refusal(configure(body)),
+        refusal(transaction(body, limits)),
     ]
 }
 
@@ -88,7 +91,9 @@ fn nesting_is_no_way_to_exhaust_the_stack() {
         format!("{{\"x\":{}1{}}}", open.repeat(100_000), close.repeat(100_000))
     };
     for body in [deep("[", "]"), deep("{\"a\":", "}")] {
-        for known in ["x", "items", "queue", "status", "options", "acknowledgments"] {
+        for known in
+            ["x", "items", "queue", "status", "options", "acknowledgments", "operations", "kv"]
+        {
             let body = body.replacen('x', known, 1);
             let _ = refusals(body.as_bytes());
         }
