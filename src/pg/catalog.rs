@@ -171,7 +171,7 @@ pub async fn ensure_group(
     let (mode, ms_ago, from) = match start {
         GroupStart::All => ("all", 0, None),
         GroupStart::New { ms_ago } => ("new", ms_ago, None),
-        GroupStart::From(time) => ("from", 0, Some(time)),
+        GroupStart::From(time) => ("timestamp", 0, Some(time)),
     };
     session
         .execute(&session.statements.group_create, &[&queue.0, &name, &mode, &ms_ago, &from])

@@ -10,6 +10,8 @@ mod claim;
 mod connect;
 mod error;
 mod flush;
+mod groups;
+mod lease;
 mod migrate;
 mod notices;
 mod session;
@@ -28,6 +30,11 @@ pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_gro
 pub use connect::{ConnectSettings, look_up_addresses};
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
+pub use groups::{
+    DeletedGroup, GroupOf, GroupPartition, GroupRow, LaggingPartition, Moved, Page, Seek,
+    delete_group, group_partitions, groups, lagging_partitions, seek_group, subscribe_group,
+};
+pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use session::Session;

@@ -55,6 +55,13 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// The group is looked up again when it is next needed.
+    pub(super) fn forget_group(&self, name: &str) {
+        self.groups.borrow_mut().remove(name);
+    }
+}
+
 /// What a partition id stands for: its queue and its name.
 pub type Names = (Rc<Queue>, Arc<str>);
 
@@ -135,7 +142,7 @@ impl Engine {
     }
 
     /// The partition of that name, if queue and partition exist.
-    pub(super) async fn find_partition(
+    pub async fn find_partition(
         &self,
         queue: &Queue,
         partition: &str,

@@ -92,6 +92,8 @@ struct Ring<R> {
     sweep_at: usize,
     scanned_at: Option<Instant>,
     scanning: bool,
+    /// The scan that is under way began before the group was moved, and counts for nothing.
+    scan_again: bool,
     /// The last scan named only part of the partitions.
     truncated: bool,
 }
@@ -107,6 +109,7 @@ impl<R> Ring<R> {
             sweep_at: SWEEP_MIN,
             scanned_at: None,
             scanning: false,
+            scan_again: false,
             truncated: false,
         }
     }
@@ -174,15 +177,18 @@ impl<R> Dispatch<R> {
     }
 
     /// The result of a scan that [`Self::ask`] or [`Self::due_scans`] asked for; `None` when it
-    /// failed.
+    /// failed. Answers whether the caller must scan once more.
     pub fn scanned(
         &mut self,
         key: &GroupKey,
         found: Option<(Vec<Scanned>, bool)>,
         now: Instant,
         reserve: Reserve<'_, R>,
-    ) {
-        let Some(ring) = self.rings.get_mut(key) else { return };
+    ) -> bool {
+        let Some(ring) = self.rings.get_mut(key) else { return false };
+        if std::mem::take(&mut ring.scan_again) {
+            return true;
+        }
         ring.scanning = false;
         let succeeded = found.is_some();
         if let Some((partitions, truncated)) = found {
@@ -204,6 +210,7 @@ impl<R> Dispatch<R> {
                 let _ = waiter.grant.send(Vec::new());
             }
         }
+        false
     }
 
     /// Messages were stored in a partition.
@@ -259,11 +266,19 @@ impl<R> Dispatch<R> {
     pub fn forget_queue(&mut self, queue: &str) {
         for key in self.keys.get(queue).into_iter().flatten() {
             if let Some(ring) = self.rings.get_mut(key) {
-                ring.partitions.clear();
-                ring.by_name.clear();
-                ring.ready.clear();
+                ring.forget();
             }
         }
+    }
+
+    /// The group was moved or deleted: nothing that is known of its partitions is true any more.
+    /// Answers whether the caller must scan for it.
+    pub fn regrouped(&mut self, key: &GroupKey) -> bool {
+        let Some(ring) = self.rings.get_mut(key) else { return false };
+        ring.forget();
+        ring.scanned_at = None;
+        ring.scan_again = ring.scanning;
+        !ring.waiters.is_empty() && !std::mem::replace(&mut ring.scanning, true)
     }
 
     /// Drops the rings that nobody waits at when there are too many; the next poll scans again.
@@ -330,6 +345,12 @@ fn after(now: Instant, ms: i64) -> Instant {
 }
 
 impl<R> Ring<R> {
+    fn forget(&mut self) {
+        self.partitions.clear();
+        self.by_name.clear();
+        self.ready.clear();
+    }
+
     fn scan_is_stale(&self, now: Instant) -> bool {
         self.scanned_at.is_none_or(|at| now.duration_since(at) >= SCAN_INTERVAL)
             || (self.truncated && self.ready.is_empty())

@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 
 use super::dispatch::{Ask, Dispatch, GroupKey, Outcome, Scanned};
 use super::{Engine, Error};
-use crate::ids::PartitionId;
+use crate::ids::{GroupId, PartitionId};
 use crate::pg;
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
@@ -60,6 +60,12 @@ pub enum Message {
         deleted: bool,
         done: Option<oneshot::Sender<()>>,
     },
+    /// A group was moved or deleted.
+    Regrouped {
+        key: GroupKey,
+        id: GroupId,
+        done: Option<oneshot::Sender<()>>,
+    },
     Stop,
 }
 
@@ -69,6 +75,7 @@ pub enum Notice {
     Grew { queue: Arc<str>, partition: PartitionId, name: Arc<str> },
     Released { key: GroupKey, partition: PartitionId, name: Arc<str>, pending: bool },
     Changed { queue: Arc<str>, deleted: bool },
+    Regrouped { key: GroupKey, id: GroupId },
     Stop,
 }
 
@@ -144,6 +151,7 @@ impl Engine {
             | Message::Peers { .. }
             | Message::Stale
             | Message::Changed { .. }
+            | Message::Regrouped { .. }
             | Message::Stop => self.core,
         };
         if owner == self.core {
@@ -185,6 +193,26 @@ impl Engine {
             let (done, heard) = oneshot::channel();
             let message = Message::Changed { queue: Arc::clone(&queue), deleted, done: Some(done) };
             if peer.send(message).await.is_ok() {
+                let _ = heard.await;
+            }
+        }
+    }
+
+    /// Drops what every core believes of a group, and returns when all have. The owner is the last:
+    /// a pop of another core that claimed before may still report what it found, and after its
+    /// core was told it reports nothing that counts.
+    pub(super) async fn regroup_everywhere(self: &Rc<Self>, key: GroupKey, id: GroupId) {
+        let _ = self.notices.send(Notice::Regrouped { key: key.clone(), id }).await;
+        let owner = self.owner(&key);
+        let others = (0..self.peers.len()).filter(|core| *core != owner);
+        for core in others.chain([owner]) {
+            if core == self.core {
+                self.handle(Message::Regrouped { key: key.clone(), id, done: None });
+                continue;
+            }
+            let (done, heard) = oneshot::channel();
+            let message = Message::Regrouped { key: key.clone(), id, done: Some(done) };
+            if self.peers[core].send(message).await.is_ok() {
                 let _ = heard.await;
             }
         }
@@ -240,6 +268,13 @@ impl Engine {
                 self.queue_changed(&queue, deleted);
                 drop(done);
             }
+            Message::Regrouped { key, id, done } => {
+                self.forget_group(&key, id);
+                if self.with_dispatch(|dispatch, _, _| dispatch.regrouped(&key)) {
+                    runtime::spawn(Rc::clone(self).scan(key));
+                }
+                drop(done);
+            }
             Message::Stop => {}
         }
     }
@@ -273,13 +308,18 @@ impl Engine {
 
     /// Reads from the database which partitions a group may find something in.
     async fn scan(self: Rc<Self>, key: GroupKey) {
-        let found = self.scan_partitions(&key).await;
-        if let Err(error) = &found {
-            tracing::debug!(queue = &*key.queue, group = &*key.group, %error, "a scan failed");
+        loop {
+            let found = self.scan_partitions(&key).await;
+            if let Err(error) = &found {
+                tracing::debug!(queue = &*key.queue, group = &*key.group, %error, "a scan failed");
+            }
+            let again = self.with_dispatch(|dispatch, now, reserve| {
+                dispatch.scanned(&key, found.ok(), now, reserve)
+            });
+            if !again {
+                return;
+            }
         }
-        self.with_dispatch(|dispatch, now, reserve| {
-            dispatch.scanned(&key, found.ok(), now, reserve);
-        });
     }
 
     async fn scan_partitions(&self, key: &GroupKey) -> Result<(Vec<Scanned>, bool), Error> {

@@ -9,6 +9,7 @@ mod ack;
 mod catalog;
 mod claim;
 mod dispatch;
+mod groups;
 mod lanes;
 pub mod line;
 mod mesh;
@@ -23,6 +24,7 @@ use std::task::Waker;
 pub use ack::{AckEntry, AckRequest, Acked};
 pub use catalog::Queue;
 pub use dispatch::GroupKey;
+pub use groups::Sought;
 pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
@@ -67,6 +69,8 @@ pub struct Engine {
     /// Wakes the dispatch clock when the next timer is another one.
     clock: Cell<Option<Waker>>,
     timers_changed: Cell<bool>,
+    /// Counts the groups that were moved or deleted: a claim that began before speaks of the past.
+    regroupings: Cell<u64>,
     stopping: Cell<bool>,
 }
 
@@ -93,6 +97,7 @@ impl Engine {
             dispatch: RefCell::default(),
             clock: Cell::default(),
             timers_changed: Cell::new(false),
+            regroupings: Cell::new(0),
             stopping: Cell::new(false),
         });
         for _ in 0..connections.max(1) {

@@ -169,12 +169,17 @@ impl Engine {
             .iter()
             .map(|candidate| new_claim(request, &queue, candidate.partition, group))
             .collect();
+        let regroupings = self.regroupings.get();
         let lease_ms = claims.first().map_or(0, |claim| claim.lease_ms);
         let answers = self.claim(claims).await?;
         let mut popped = Popped { queue, group, partitions: Vec::new(), lease: Uuid::nil() };
         for (candidate, answer) in candidates.into_iter().zip(answers) {
             // Nothing from here on may fail the pop: cursors have moved.
-            let outcome = self.outcome(&answer, &popped, &candidate, request, lease_ms).await;
+            let mut outcome = self.outcome(&answer, &popped, &candidate, request, lease_ms).await;
+            if self.regroupings.get() != regroupings {
+                // What was found may be of a place that the group has left since.
+                outcome = Outcome::Pending;
+            }
             let partition = candidate.partition;
             if let ClaimAnswer::Taken(claimed) = answer {
                 if lease_ms > 0 {
@@ -202,7 +207,8 @@ impl Engine {
         lease_ms: i64,
     ) -> Outcome {
         match answer {
-            ClaimAnswer::NotPlaced | ClaimAnswer::Empty { pending: false } => Outcome::Drained,
+            ClaimAnswer::NotPlaced => self.unplaced(popped, request).await,
+            ClaimAnswer::Empty { pending: false } => Outcome::Drained,
             // Too young to be seen, or the batch was full before its turn.
             ClaimAnswer::Empty { pending: true } if popped.partitions.is_empty() => {
                 Outcome::Hidden { ms: DELAYED_LOOK_MS }
@@ -224,6 +230,15 @@ impl Engine {
             }
             ClaimAnswer::Taken(taken) if taken.more => Outcome::Pending,
             ClaimAnswer::Taken(_) => Outcome::Drained,
+        }
+    }
+
+    /// The partition is gone, or the group of that number, which another may have followed.
+    async fn unplaced(&self, popped: &Popped, request: &PopRequest) -> Outcome {
+        popped.queue.forget_group(&request.group);
+        match self.register(request).await {
+            Ok(Some((_, group))) if group != popped.group => Outcome::Pending,
+            _ => Outcome::Drained,
         }
     }
 

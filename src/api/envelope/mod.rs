@@ -1,4 +1,4 @@
-//! The JSON envelopes of the hot path: push, acknowledgment and configure.
+//! The JSON envelopes: push, acknowledgment, configure, and what is asked of leases and groups.
 //!
 //! Reads a body in one pass and borrows from it; payloads stay the text they were. Checks shapes
 //! and names, so that what leaves this room can be stored; knows no queue, lease or database.
@@ -8,6 +8,7 @@
 
 mod ack;
 mod configure;
+mod groups;
 mod object;
 mod push;
 
@@ -19,6 +20,7 @@ use object::{Object, Record, Value};
 
 pub use ack::{Ack, AckBatch, AckEntry, ack, ack_batch};
 pub use configure::{Configure, configure};
+pub use groups::{SeekTo, extend_ms, partition_seek, seek, subscription};
 pub use push::{PushItem, push};
 
 /// Index entries of names stay small, and so do the answers that repeat them.
