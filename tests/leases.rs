@@ -32,8 +32,9 @@ fn assert_refused(answer: &Value, error: &str) {
 
 /// Lets every lease of the server's database end now.
 fn expire(server: &Server) {
-    let sql = "UPDATE consumers SET lease_until = now() - interval '1 ms' WHERE lease_id IS NOT NULL";
-    server.database.connect().execute(sql, &[]).unwrap();
+    let sql =
+        "UPDATE consumers SET lease_until = now() - interval '1 ms' WHERE lease_id IS NOT NULL";
+    server.database.connect().execute(sql, &[]).expect("the tables are there");
 }
 
 /// Seconds until the leases end, ascending.
@@ -42,7 +43,8 @@ fn seconds_left(server: &Server, table: &str) -> Vec<f64> {
         "SELECT extract(epoch FROM lease_until - now())::float8 FROM {table} \
          WHERE lease_until IS NOT NULL ORDER BY 1"
     );
-    server.database.connect().query(&sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    let rows = server.database.connect().query(&sql, &[]).expect("the tables are there");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 #[track_caller]
@@ -139,9 +141,8 @@ fn shared(server: &Server) -> Vec<Vec<Message>> {
     let leases: HashSet<&str> = messages.iter().map(|message| text(&message["leaseId"])).collect();
     assert_eq!((messages.len(), leases.len()), (6, 1));
     // The first 48 bits of both ids are the partition's number.
-    let own = |message: &Message| {
-        text(&message["leaseId"])[..13] == text(&message["partitionId"])[..13]
-    };
+    let own =
+        |message: &Message| text(&message["leaseId"])[..13] == text(&message["partitionId"])[..13];
     let mut partitions: Vec<Vec<Message>> = messages.chunks(2).map(<[_]>::to_vec).collect();
     partitions.sort_by_key(|messages| !own(&messages[0]));
     assert!(own(&partitions[0][0]), "{partitions:?}");

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::envelope::{self, PushItem as Item};
-use super::{Answer, Error, Settings};
+use super::{Answer, Error, Settings, error};
 use crate::http::Status;
 use crate::ids::{self, Offset, TransactionName};
 use crate::queue::{Engine, PushItem, PushPlan, PushTarget, Pushed, Stored, Target, line};
@@ -56,7 +56,9 @@ pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Re
         return Ok(());
     }
     let pushed = engine.push(plan).await?;
-    answer.write(Status::Created, |out| {
+    let full = pushed.stored.iter().all(|stored| *stored == Stored::Full);
+    let status = if full { error::all_refused(answer) } else { Status::Created };
+    answer.write(status, |out| {
         let mut next = b'[';
         for index in 0..pushed.items.len() {
             out.push(next);
@@ -79,6 +81,7 @@ fn write_item(out: &mut Vec<u8>, pushed: &Pushed, index: usize) {
             ("failed", None, Some("transactionId is the id of a message that does not exist"))
         }
         Stored::Gone => ("failed", None, Some("the queue was deleted")),
+        Stored::Full => ("failed", None, Some("the queue is full")),
     };
     let mut text = Text(out);
     text.raw("{\"index\":").raw(itoa::Buffer::new().format(index));
@@ -106,6 +109,9 @@ fn write_item(out: &mut Vec<u8>, pushed: &Pushed, index: usize) {
     text.name("queueName").0.extend_from_slice(&target.queue.name_json);
     if let Some(error) = error {
         text.raw(",\"error\":\"").raw(error).raw("\"");
+    }
+    if pushed.stored[index] == Stored::Full {
+        text.raw(",\"code\":\"queue_full\"");
     }
     text.raw("}");
 }

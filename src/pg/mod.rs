@@ -8,6 +8,7 @@ mod ack;
 mod catalog;
 mod claim;
 mod connect;
+mod depth;
 mod error;
 mod flush;
 mod groups;
@@ -28,6 +29,7 @@ pub use catalog::{
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
 pub use connect::{ConnectSettings, look_up_addresses};
+pub use depth::queue_depth;
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
 pub use groups::{

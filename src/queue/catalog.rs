@@ -12,6 +12,7 @@ use futures_channel::oneshot;
 use hashbrown::HashMap;
 
 use super::line::json_string;
+use super::quota::Quota;
 use super::{Engine, Error, PARTITION_DEFAULT};
 use crate::ids::{GroupId, PartitionId, QueueId};
 use crate::pg::{self, GroupStart, QueueRow};
@@ -32,6 +33,7 @@ pub struct Queue {
     pub options: QueueOptions,
     partitions: RefCell<HashMap<Arc<str>, PartitionId>>,
     groups: RefCell<HashMap<Arc<str>, GroupId>>,
+    pub(super) quota: Quota,
 }
 
 impl Queue {
@@ -45,6 +47,7 @@ impl Queue {
             options: row.options,
             partitions: RefCell::default(),
             groups: RefCell::default(),
+            quota: Quota::default(),
         }
     }
 

@@ -153,10 +153,11 @@ impl Engine {
         let mut queue = self.claims.borrow_mut();
         for (claim, answer) in claims.iter().zip(&mut answers) {
             let place = place(claim);
-            if matches!(answer, ClaimAnswer::NotPlaced) && queue.placed.remove(&place) {
-                if !placing.contains(&place) {
-                    *answer = ClaimAnswer::Hidden { ms: 0 };
-                }
+            if matches!(answer, ClaimAnswer::NotPlaced)
+                && queue.placed.remove(&place)
+                && !placing.contains(&place)
+            {
+                *answer = ClaimAnswer::Hidden { ms: 0 };
             }
         }
         answers

@@ -15,6 +15,7 @@ pub mod line;
 mod mesh;
 mod pop;
 mod push;
+mod quota;
 mod settle;
 
 use std::cell::{Cell, RefCell};

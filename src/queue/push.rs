@@ -114,6 +114,8 @@ pub enum Stored {
     Gone,
     /// The transactionId is the id of a message that does not exist yet.
     ReservedId,
+    /// The queue holds as many messages as its `maxSize` allows; nothing was stored.
+    Full,
 }
 
 struct Pending {
@@ -182,7 +184,24 @@ impl Engine {
 
     async fn push_once(&self, plan: PushPlan) -> Result<Pushed, Error> {
         let targets = self.resolve(plan.targets).await?;
-        let request = Rc::new(PushRequest { lines: plan.lines, items: plan.items, targets });
+        let Some(admission) = self.admit(&plan.items, &targets).await? else {
+            return self.push_admitted(plan.lines, plan.items, targets).await;
+        };
+        let let_in = admission.let_in(&plan.items);
+        let pushed = self.push_admitted(plan.lines, let_in, targets).await?;
+        Ok(admission.settle(plan.items, pushed))
+    }
+
+    async fn push_admitted(
+        &self,
+        lines: Vec<u8>,
+        items: Vec<PushItem>,
+        targets: Vec<Target>,
+    ) -> Result<Pushed, Error> {
+        if items.is_empty() {
+            return Ok(Pushed { lines, items, targets, stored: Vec::new() });
+        }
+        let request = Rc::new(PushRequest { lines, items, targets });
         let stored = self.enqueue_push(Rc::clone(&request)).await?;
         // The batch let go of it before it answered.
         let PushRequest { lines, items, targets } =

@@ -90,8 +90,8 @@ impl Fields<'_> {
     /// `None` when nothing is said. Clients send `toEnd: false` beside a timestamp.
     fn seek_to(self) -> Result<Option<SeekTo>, BadRequest> {
         let said = [
-            switch("toEnd", self.to_end)?.then_some(SeekTo::End),
-            switch("toBeginning", self.to_beginning)?.then_some(SeekTo::Beginning),
+            switch("toEnd", self.to_end.as_ref())?.then_some(SeekTo::End),
+            switch("toBeginning", self.to_beginning.as_ref())?.then_some(SeekTo::Beginning),
             time("timestamp", self.timestamp)?.map(SeekTo::Time),
         ];
         let mut said = said.into_iter().flatten();
@@ -104,10 +104,10 @@ impl Fields<'_> {
     }
 }
 
-fn switch(field: &'static str, value: Option<Value<'_>>) -> Result<bool, BadRequest> {
+fn switch(field: &'static str, value: Option<&Value<'_>>) -> Result<bool, BadRequest> {
     match value {
         None | Some(Value::Null) => Ok(false),
-        Some(Value::Boolean(value)) => Ok(value),
+        Some(Value::Boolean(value)) => Ok(*value),
         Some(_) => Err(BadRequest::field(Place::Top, field, "must be a boolean")),
     }
 }
