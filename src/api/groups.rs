@@ -128,11 +128,11 @@ pub fn delete(group: &str, queue: Option<&str>, query: Option<&str>) -> Result<O
     let flag = "deleteMetadata";
     let registration = query.text(flag)?.is_none() || query.boolean(flag)?;
     Ok(Operation::task(async move |engine| {
-        let deleted = engine.delete_group(&group, queue.as_deref(), registration).await?;
+        let places = engine.delete_group(&group, queue.as_deref(), registration).await?;
         let mut body = json!({
             "success": true,
             "consumerGroup": group,
-            "deletedPartitions": deleted.places,
+            "deletedPartitions": places,
             "metadataDeleted": registration,
         });
         if let Some(queue) = queue {

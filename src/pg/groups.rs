@@ -170,40 +170,38 @@ fn read_group(row: &Row) -> GroupOf {
     (GroupId(row.get(0)), row.get(1))
 }
 
-/// What the deletion of a group was.
-#[derive(Debug)]
-pub struct DeletedGroup {
-    /// What it was in each queue.
-    pub groups: Vec<GroupOf>,
-    /// Places that are gone.
-    pub places: i64,
-}
-
-/// Deletes the places of a group, in one queue or in all, and with `registration` the group.
-pub async fn delete_group(
+/// A group in every queue that it reads, or in the one of the name `queue`.
+pub async fn find_groups(
     session: &Session,
     name: &str,
     queue: Option<&str>,
+) -> Result<Vec<GroupOf>, Error> {
+    let rows = session.query_rare(include_str!("sql/group_find.sql"), &[&name, &queue]).await?;
+    Ok(rows.iter().map(read_group).collect())
+}
+
+/// Deletes the places of a group and, with `registration`, the group. Answers how many places.
+pub async fn delete_group(
+    session: &Session,
+    group: GroupId,
     registration: bool,
-) -> Result<DeletedGroup, Error> {
+) -> Result<i64, Error> {
     session
         .transaction(async |session| {
-            let sql = include_str!("sql/group_find.sql");
-            let rows = session.query_rare(sql, &[&name, &queue]).await?;
-            let groups: Vec<GroupOf> = rows.iter().map(read_group).collect();
-            let ids: Vec<i64> = groups.iter().map(|(id, _)| id.0).collect();
             let sql = include_str!("sql/group_places_delete.sql");
-            let rows = session.query_rare(sql, &[&ids]).await?;
+            let rows = session.query_rare(sql, &[&group.0]).await?;
             if registration {
-                session.query_rare(include_str!("sql/group_delete.sql"), &[&ids]).await?;
-                if queue.is_none() {
-                    let sql = include_str!("sql/filter_group_delete.sql");
-                    session.query_rare(sql, &[&name]).await?;
-                }
+                session.query_rare(include_str!("sql/group_delete.sql"), &[&group.0]).await?;
             }
-            Ok(DeletedGroup { groups, places: rows.first().map_or(0, |row| row.get(0)) })
+            Ok(rows.first().map_or(0, |row| row.get(0)))
         })
         .await
+}
+
+/// Forgets where groups of that name start in queues that they meet by namespace and task.
+pub async fn delete_filter_groups(session: &Session, name: &str) -> Result<(), Error> {
+    session.query_rare(include_str!("sql/filter_group_delete.sql"), &[&name]).await?;
+    Ok(())
 }
 
 /// From when on a group reads where it has no place yet. Answers where it is registered.

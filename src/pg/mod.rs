@@ -33,8 +33,9 @@ pub use depth::queue_depth;
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
 pub use groups::{
-    DeletedGroup, GroupOf, GroupPartition, GroupRow, LaggingPartition, Moved, Page, Seek,
-    delete_group, group_partitions, groups, lagging_partitions, seek_group, subscribe_group,
+    GroupOf, GroupPartition, GroupRow, LaggingPartition, Moved, Page, Seek, delete_filter_groups,
+    delete_group, find_groups, group_partitions, groups, lagging_partitions, seek_group,
+    subscribe_group,
 };
 pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::dispatch::GroupKey;
 use super::{Engine, Error};
 use crate::ids::GroupId;
-use crate::pg::{self, DeletedGroup, Moved, Seek, Timestamp};
+use crate::pg::{self, Moved, Seek, Timestamp};
 
 /// Partitions of one statement. Bounds how long it holds the locks that claims and acks wait for.
 const SEEK_PARTITIONS_MAX: i64 = 1000;
@@ -69,25 +69,33 @@ impl Engine {
         }
     }
 
-    /// Forgets the places of a group, in one queue or in all; with `registration` also the group,
-    /// so that one of the same name starts anew.
+    /// Forgets the places of a group, in one queue or in all, and answers how many; with
+    /// `registration` also the group, so that one of the same name starts anew. Queue by queue, so
+    /// after a failure some are done; repeating it is harmless.
     pub async fn delete_group(
         self: &Rc<Self>,
         name: &str,
         queue: Option<&str>,
         registration: bool,
-    ) -> Result<DeletedGroup, Error> {
+    ) -> Result<i64, Error> {
         let names = (name.to_owned(), queue.map(str::to_owned));
-        let deleted = self
+        let groups = self
             .attempt(async move |session| {
                 let (name, queue) = &names;
-                pg::delete_group(session, name, queue.as_deref(), registration).await
+                if registration && queue.is_none() {
+                    pg::delete_filter_groups(session, name).await?;
+                }
+                pg::find_groups(session, name, queue.as_deref()).await
             })
             .await?;
-        for (id, queue) in &deleted.groups {
-            self.regroup_everywhere(group_key(queue, name), *id).await;
+        let mut places = 0;
+        for (id, queue) in groups {
+            places += self
+                .attempt(async move |session| pg::delete_group(session, id, registration).await)
+                .await?;
+            self.regroup_everywhere(group_key(&queue, name), id).await;
         }
-        Ok(deleted)
+        Ok(places)
     }
 
     /// Changes from when on a group reads where it has no place yet. Answers in how many queues.

@@ -1,1 +1,1 @@
-DELETE FROM groups WHERE id = ANY ($1::bigint[])
+DELETE FROM groups WHERE id = $1

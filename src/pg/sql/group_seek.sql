@@ -4,10 +4,10 @@
 -- $6 'end', 'beginning' or 'time', $7 the time: to the first message created then or later.
 WITH RECURSIVE chosen AS MATERIALIZED (
     SELECT p.id, p.name, p.first_offset, p.next_offset, g.id AS group_id
-    FROM queues q
-    JOIN groups g ON g.queue_id = q.id
-    JOIN partitions p ON p.queue_id = q.id
-    WHERE q.name = $1 AND g.name = $2 AND p.name > $3 AND ($4::text IS NULL OR p.name = $4)
+    FROM partitions p
+    JOIN groups g ON g.queue_id = p.queue_id
+    WHERE p.queue_id = (SELECT id FROM queues WHERE name = $1) AND g.name = $2
+      AND p.name > $3 AND ($4::text IS NULL OR p.name = $4)
     ORDER BY p.name
     LIMIT $5
 ), search AS (
