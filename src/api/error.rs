@@ -7,7 +7,7 @@ use crate::http::Status;
 use crate::pg::{self, Verdict};
 use crate::queue;
 
-/// When a client should try again after a 503.
+/// When a client should try again after a 503 or a 429.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,12 @@ impl Error {
         }
         answer.json(status, &serde_json::json!({ "error": self.to_string(), "code": code }));
     }
+}
+
+/// A push of which nothing was stored because its queues are full.
+pub fn all_refused(answer: &mut Answer<'_>) -> Status {
+    answer.retry_after(RETRY_AFTER_SECONDS);
+    Status::TooManyRequests
 }
 
 fn database(error: &pg::Error) -> (Status, &'static str) {

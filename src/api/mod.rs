@@ -10,7 +10,9 @@ mod answer;
 mod configure;
 pub mod envelope;
 mod error;
+mod groups;
 mod health;
+mod lease;
 mod parameters;
 mod pop;
 mod push;
@@ -112,6 +114,19 @@ pub fn read(
         Endpoint::AckBatch => Ok(Operation::Ack(ack::Plan::batch(request.body())?)),
         Endpoint::Transaction => {
             transaction::read(engine, settings, request.body(), traceparent(request))
+        }
+        Endpoint::ExtendLease => lease::extend(captures[0], request.body()),
+        Endpoint::Groups => groups::list(request.query()),
+        Endpoint::GroupsLagging => groups::lagging(request.query()),
+        Endpoint::Group => groups::partitions(captures[0], request.query()),
+        Endpoint::DeleteGroup => groups::delete(captures[0], None, request.query()),
+        Endpoint::DeleteGroupInQueue => {
+            groups::delete(captures[0], Some(captures[1]), request.query())
+        }
+        Endpoint::SubscribeGroup => groups::subscribe(captures[0], request.body()),
+        Endpoint::SeekQueue => groups::seek(captures[0], captures[1], request.body()),
+        Endpoint::SeekPartition => {
+            groups::seek_partition(captures[0], captures[1], captures[2], request.body())
         }
         Endpoint::DeleteQueue => {
             let queue = parameters::queue_name("queue", captures[0])?;

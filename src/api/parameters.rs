@@ -21,6 +21,11 @@ fn path<'a>(
     Ok(text)
 }
 
+/// A text in a path that need not be a name.
+pub fn path_text<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, BadRequest> {
+    path(name, raw, |_| Ok(()))
+}
+
 /// A queue name in a path, which may be empty.
 pub fn queue_name<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, BadRequest> {
     path(name, raw, check_queue_name)
@@ -70,12 +75,17 @@ impl<'a> Query<'a> {
     /// An RFC 3339 time; without an offset it is UTC.
     pub fn time(self, name: &str) -> Result<Option<jiff::Timestamp>, BadRequest> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        let parsed = text.parse().or_else(|_| {
-            let civil: jiff::civil::DateTime = text.parse()?;
-            jiff::tz::TimeZone::UTC.to_timestamp(civil)
-        });
-        parsed.map(Some).map_err(|_: jiff::Error| invalid(name, "must be an RFC 3339 time"))
+        let time = rfc_3339(&text).ok_or_else(|| invalid(name, "must be an RFC 3339 time"))?;
+        Ok(Some(time))
     }
+}
+
+/// An RFC 3339 time; without an offset it is UTC.
+pub fn rfc_3339(text: &str) -> Option<jiff::Timestamp> {
+    text.parse().ok().or_else(|| {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
+    })
 }
 
 #[cfg(test)]

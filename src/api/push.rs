@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::envelope::{self, PushItem as Item};
-use super::{Answer, Error, Settings};
+use super::{Answer, Error, Settings, error};
 use crate::http::Status;
 use crate::ids::{self, Offset, TransactionName};
 use crate::queue::{Engine, PushItem, PushPlan, PushTarget, Pushed, Stored, Target, line};
@@ -74,16 +74,29 @@ pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Re
         return Ok(());
     }
     let pushed = engine.push(plan).await?;
-    answer.write(Status::Created, |out| {
-        let mut next = b'[';
-        for index in 0..pushed.items.len() {
-            out.push(next);
-            write_item(out, &pushed, index, index, "");
-            next = b',';
-        }
-        out.push(b']');
-    });
+    if pushed.stored.iter().all(|stored| *stored == Stored::Full) {
+        // An error like every other, so that clients that look for one find its reason.
+        let status = error::all_refused(answer);
+        answer.write(status, |out| {
+            out.extend_from_slice(b"{\"error\":\"the queue is full\",\"code\":\"queue_full\"");
+            out.extend_from_slice(b",\"items\":");
+            write_items(out, &pushed);
+            out.push(b'}');
+        });
+    } else {
+        answer.write(Status::Created, |out| write_items(out, &pushed));
+    }
     Ok(())
+}
+
+fn write_items(out: &mut Vec<u8>, pushed: &Pushed) {
+    let mut next = b'[';
+    for index in 0..pushed.items.len() {
+        out.push(next);
+        write_item(out, pushed, index, index, "");
+        next = b',';
+    }
+    out.push(b']');
 }
 
 /// Why an item was not stored.
@@ -92,6 +105,7 @@ pub(super) fn problem(stored: Stored) -> Option<&'static str> {
         Stored::Queued(_) | Stored::Duplicate(_) => None,
         Stored::ReservedId => Some("transactionId is the id of a message that does not exist"),
         Stored::Gone => Some("the queue was deleted"),
+        Stored::Full => Some("the queue is full"),
     }
 }
 
@@ -109,7 +123,7 @@ pub(super) fn write_item(
     let (status, message) = match pushed.stored[at] {
         Stored::Queued(offset) => ("queued", Some(offset)),
         Stored::Duplicate(offset) => ("duplicate", Some(offset)),
-        Stored::ReservedId | Stored::Gone => ("failed", None),
+        Stored::ReservedId | Stored::Gone | Stored::Full => ("failed", None),
     };
     let message = message.map(|offset: Offset| ids::message_id(target.partition, offset));
     let error = problem(pushed.stored[at]);
@@ -139,6 +153,9 @@ pub(super) fn write_item(
     text.name("queueName").0.extend_from_slice(&target.queue.name_json);
     if let Some(error) = error {
         text.raw(",\"error\":\"").raw(error).raw("\"");
+    }
+    if pushed.stored[at] == Stored::Full {
+        text.raw(",\"code\":\"queue_full\"");
     }
     text.raw("}");
 }

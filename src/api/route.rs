@@ -25,6 +25,15 @@ pub(super) enum Endpoint {
     Ack,
     AckBatch,
     Transaction,
+    ExtendLease,
+    Groups,
+    GroupsLagging,
+    Group,
+    DeleteGroup,
+    DeleteGroupInQueue,
+    SubscribeGroup,
+    SeekQueue,
+    SeekPartition,
     DeleteQueue,
 }
 
@@ -32,6 +41,8 @@ const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Rou
     Route { method, pattern, endpoint }
 }
 
+// Each on one line, however long: so they are a table, and `tests/tidy.rs` reads it.
+#[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/push", Endpoint::Push),
     route(Method::Get, "/api/v1/pop", Endpoint::PopFilter),
@@ -40,7 +51,16 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/ack/batch", Endpoint::AckBatch),
     route(Method::Post, "/api/v1/ack", Endpoint::Ack),
     route(Method::Post, "/api/v1/transaction", Endpoint::Transaction),
+    route(Method::Post, "/api/v1/lease/:leaseId/extend", Endpoint::ExtendLease),
     route(Method::Post, "/api/v1/configure", Endpoint::Configure),
+    route(Method::Get, "/api/v1/consumer-groups", Endpoint::Groups),
+    route(Method::Get, "/api/v1/consumer-groups/lagging", Endpoint::GroupsLagging),
+    route(Method::Get, "/api/v1/consumer-groups/:group", Endpoint::Group),
+    route(Method::Delete, "/api/v1/consumer-groups/:group", Endpoint::DeleteGroup),
+    route(Method::Delete, "/api/v1/consumer-groups/:group/queues/:queue", Endpoint::DeleteGroupInQueue),
+    route(Method::Post, "/api/v1/consumer-groups/:group/subscription", Endpoint::SubscribeGroup),
+    route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/seek", Endpoint::SeekQueue),
+    route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/partitions/:partition/seek", Endpoint::SeekPartition),
     route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue),
     route(Method::Get, "/health", Endpoint::Health),
     route(Method::Head, "/health", Endpoint::Health),

@@ -1,7 +1,23 @@
-//! The core that does what nobody waits for. It has no listener and takes no request.
-//!
-//! For now that is talking to the other servers of the database.
+//! The core that does what nobody waits for: it talks to the other servers of the database and
+//! does the chores. It has no listener and takes no request.
 
+mod chores;
 mod peers;
+mod shared_leases;
 
-pub use peers::Peers;
+use crate::pg::ConnectSettings;
+use crate::queue::{Message, Notice};
+use crate::runtime;
+use crate::runtime::mailbox::{Address, Mailbox};
+
+use peers::Peers;
+
+/// Runs until it is told to stop.
+pub async fn run(
+    settings: ConnectSettings,
+    cores: Vec<Address<Message>>,
+    notices: Mailbox<Notice>,
+) {
+    runtime::spawn(chores::run(settings.clone()));
+    Peers::run(settings, cores, notices).await;
+}

@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::PartitionId;
+use crate::ids::{GroupId, PartitionId};
 use crate::pg::{self, ConnectSettings, NOTICE_BYTES_MAX, NoticeSender};
 use crate::queue::{Known, Labels, Message, Notice};
 use crate::runtime;
@@ -56,6 +56,11 @@ enum News {
     Changed {
         queue: Arc<str>,
         deleted: bool,
+    },
+    Regrouped {
+        queue: Arc<str>,
+        group: Arc<str>,
+        id: i64,
     },
     /// There was too much to tell.
     Scan,
@@ -100,8 +105,9 @@ impl Peers {
         runtime::spawn(Rc::clone(&peers).talk());
         while let Some(notice) = notices.next().await {
             let Some(news) = News::from_notice(notice) else { break };
-            // A queue that changed matters to a server that was not heard yet, too.
-            if matches!(news, News::Changed { .. }) || !peers.heard.borrow().is_empty() {
+            // What changed matters to a server that was not heard yet, too.
+            let changed = matches!(news, News::Changed { .. } | News::Regrouped { .. });
+            if changed || !peers.heard.borrow().is_empty() {
                 peers.add(news);
             }
         }
@@ -231,6 +237,7 @@ impl News {
                 Self::Released { of: known.into(), group, pending }
             }
             Notice::Changed { queue, deleted } => Self::Changed { queue, deleted },
+            Notice::Regrouped { queue, group, id } => Self::Regrouped { queue, group, id: id.0 },
             Notice::Stop => return None,
         })
     }
@@ -243,6 +250,9 @@ impl News {
                 Message::Released { group, known: of.into(), pending }
             }
             Self::Changed { queue, deleted } => Message::Changed { queue, deleted, done: None },
+            Self::Regrouped { queue, group, id } => {
+                Message::Regrouped { queue, group, id: GroupId(id), done: None }
+            }
             Self::Scan => Message::Stale,
         })
     }

@@ -8,8 +8,11 @@ mod ack;
 mod catalog;
 mod claim;
 mod connect;
+mod depth;
 mod error;
 mod flush;
+mod groups;
+mod lease;
 mod migrate;
 mod notices;
 mod session;
@@ -29,8 +32,15 @@ pub use catalog::{
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
 pub use connect::{ConnectSettings, look_up_addresses};
+pub use depth::queue_depth;
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
+pub use groups::{
+    GroupLag, GroupOf, GroupPartition, LaggingPartition, Moved, Page, Seek, delete_filter_groups,
+    delete_group, find_groups, group_partitions, groups, lagging_partitions, seek_group,
+    subscribe_group,
+};
+pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use session::Session;

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use super::dispatch::Known;
 use super::line::json_string;
+use super::quota::Quota;
 use super::source::Labels;
 use super::{Engine, Error, PARTITION_DEFAULT};
 use crate::ids::{PartitionId, QueueId};
@@ -35,6 +36,7 @@ pub struct Queue {
     pub options: QueueOptions,
     partitions: RefCell<HashMap<Arc<str>, PartitionId>>,
     groups: RefCell<HashMap<Arc<str>, GroupRow>>,
+    pub(super) quota: Quota,
 }
 
 impl Queue {
@@ -56,6 +58,7 @@ impl Queue {
             options: row.options,
             partitions: RefCell::default(),
             groups: RefCell::default(),
+            quota: Quota::default(),
         }
     }
 
@@ -76,6 +79,13 @@ impl Queue {
     pub fn partition(&self, name: &str) -> Option<(Arc<str>, PartitionId)> {
         let partitions = self.partitions.borrow();
         partitions.get_key_value(name).map(|(name, id)| (Arc::clone(name), *id))
+    }
+}
+
+impl Queue {
+    /// The group is looked up again when it is next needed.
+    pub(super) fn forget_group(&self, name: &str) {
+        self.groups.borrow_mut().remove(name);
     }
 }
 
@@ -176,7 +186,7 @@ impl Engine {
     }
 
     /// The partition of that name, if queue and partition exist.
-    pub(super) async fn find_partition(
+    pub async fn find_partition(
         &self,
         queue: &Queue,
         partition: &str,

@@ -106,6 +106,7 @@ impl Engine {
             let queue = self.claims.borrow();
             claims.iter().map(place).filter(|place| !queue.placed.contains(place)).collect()
         };
+        let placing: HashSet<Place> = new.iter().copied().collect();
         if !new.is_empty() {
             self.place(session, new).await?;
         }
@@ -119,8 +120,7 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
                 Ok(answers) => {
-                    self.forget_unplaced(claims, &answers);
-                    return Ok(answers);
+                    return Ok(self.forget_unplaced(claims, answers, &placing));
                 }
             }
         }
@@ -142,14 +142,25 @@ impl Engine {
         }
     }
 
-    /// A place that was known and is gone belonged to a deleted queue or group.
-    fn forget_unplaced(&self, claims: &[Claim], answers: &[ClaimAnswer]) {
+    /// A place that was known and is gone belonged to a deleted queue or group, or was deleted
+    /// alone and is made again by the next look, which may be at once.
+    fn forget_unplaced(
+        &self,
+        claims: &[Claim],
+        mut answers: Vec<ClaimAnswer>,
+        placing: &HashSet<Place>,
+    ) -> Vec<ClaimAnswer> {
         let mut queue = self.claims.borrow_mut();
-        for (claim, answer) in claims.iter().zip(answers) {
-            if matches!(answer, ClaimAnswer::NotPlaced) {
-                queue.placed.remove(&place(claim));
+        for (claim, answer) in claims.iter().zip(&mut answers) {
+            let place = place(claim);
+            if matches!(answer, ClaimAnswer::NotPlaced)
+                && queue.placed.remove(&place)
+                && !placing.contains(&place)
+            {
+                *answer = ClaimAnswer::Hidden { ms: 0 };
             }
         }
+        answers
     }
 }
 
@@ -166,6 +177,11 @@ async fn give_back(session: &Session, claims: &[Claim], answers: &[ClaimAnswer])
 }
 
 impl ClaimQueue {
+    /// The places of the group are gone, or may be.
+    pub fn forget_group(&mut self, group: GroupId) {
+        self.placed.retain(|(_, of)| *of != group);
+    }
+
     pub fn refuse(&mut self) {
         self.pending.clear();
     }

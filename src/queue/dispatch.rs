@@ -121,6 +121,8 @@ struct Ring<R> {
     sweep_at: usize,
     scanned_at: Option<Instant>,
     scanning: bool,
+    /// The scan that is under way began before the group was moved, and counts for nothing.
+    scan_again: bool,
     /// The last scan named only part of the partitions.
     truncated: bool,
 }
@@ -136,6 +138,7 @@ impl<R> Ring<R> {
             sweep_at: SWEEP_MIN,
             scanned_at: None,
             scanning: false,
+            scan_again: false,
             truncated: false,
         }
     }
@@ -198,15 +201,18 @@ impl<R> Dispatch<R> {
     }
 
     /// The result of a scan that [`Self::ask`] or [`Self::due_scans`] asked for; `None` when it
-    /// failed.
+    /// failed. Answers whether the caller must scan once more.
     pub fn scanned(
         &mut self,
         key: &GroupKey,
         found: Option<(Vec<Scanned>, bool)>,
         now: Instant,
         reserve: Reserve<'_, R>,
-    ) {
-        let Some(ring) = self.rings.get_mut(key) else { return };
+    ) -> bool {
+        let Some(ring) = self.rings.get_mut(key) else { return false };
+        if std::mem::take(&mut ring.scan_again) {
+            return true;
+        }
         ring.scanning = false;
         let succeeded = found.is_some();
         if let Some((partitions, truncated)) = found {
@@ -228,6 +234,7 @@ impl<R> Dispatch<R> {
                 let _ = waiter.grant.send(Vec::new());
             }
         }
+        false
     }
 
     /// The rings that a queue is a part of.
@@ -289,11 +296,30 @@ impl<R> Dispatch<R> {
     pub fn queue_changed(&mut self, queue: &str, deleted: bool) {
         for ring in self.rings.values_mut() {
             match &ring.key.source {
-                Source::Queue(name) if &**name == queue && deleted => ring.forget_all(),
+                Source::Queue(name) if &**name == queue && deleted => ring.forget(),
                 Source::Queue(_) => {}
                 Source::Filter { .. } => ring.forget_queue(queue),
             }
         }
+    }
+
+    /// A group was moved in a queue or deleted: nothing that is known of its partitions is true any
+    /// more. Answers for which rings the caller must scan.
+    pub fn regrouped(&mut self, queue: &str, group: &str) -> Vec<GroupKey> {
+        let mut due = Vec::new();
+        for ring in self.rings.values_mut().filter(|ring| &*ring.key.group == group) {
+            match &ring.key.source {
+                Source::Queue(name) if &**name == queue => ring.forget(),
+                Source::Queue(_) => continue,
+                Source::Filter { .. } => ring.forget_queue(queue),
+            }
+            ring.scanned_at = None;
+            ring.scan_again = ring.scanning;
+            if !ring.waiters.is_empty() && !std::mem::replace(&mut ring.scanning, true) {
+                due.push(ring.key.clone());
+            }
+        }
+        due
     }
 
     /// Drops the rings that nobody waits at when there are too many; the next poll scans again.
@@ -354,6 +380,12 @@ fn after(now: Instant, ms: i64) -> Instant {
 }
 
 impl<R> Ring<R> {
+    fn forget(&mut self) {
+        self.partitions.clear();
+        self.by_name.clear();
+        self.ready = ReadyQueue::default();
+    }
+
     fn scan_is_stale(&self, now: Instant) -> bool {
         self.scanned_at.is_none_or(|at| now.duration_since(at) >= SCAN_INTERVAL)
             || (self.truncated && self.ready.is_empty())
@@ -386,12 +418,6 @@ impl<R> Ring<R> {
         if let Some(gone) = self.partitions.remove(&partition) {
             self.by_name.remove(&gone.known.name);
         }
-    }
-
-    fn forget_all(&mut self) {
-        self.partitions.clear();
-        self.by_name.clear();
-        self.ready = ReadyQueue::default();
     }
 
     /// The next scan tells what is left of a queue.

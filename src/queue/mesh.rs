@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use super::dispatch::{Ask, Dispatch, Known, Outcome, Scanned};
 use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
-use crate::ids::PartitionId;
+use crate::ids::{GroupId, PartitionId};
 use crate::pg;
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
@@ -64,6 +64,13 @@ pub enum Message {
         deleted: bool,
         done: Option<oneshot::Sender<()>>,
     },
+    /// A group was moved or deleted.
+    Regrouped {
+        queue: Arc<str>,
+        group: Arc<str>,
+        id: GroupId,
+        done: Option<oneshot::Sender<()>>,
+    },
     Stop,
 }
 
@@ -73,6 +80,7 @@ pub enum Notice {
     Grew(Known),
     Released { group: Arc<str>, known: Known, pending: bool },
     Changed { queue: Arc<str>, deleted: bool },
+    Regrouped { queue: Arc<str>, group: Arc<str>, id: GroupId },
     Stop,
 }
 
@@ -117,11 +125,13 @@ impl Engine {
     ) -> Result<Vec<Reservation>, Error> {
         let (grant, granted) = oneshot::channel();
         let ask = Ask { partition, partitions_max, wait, grant };
-        let owner = self.owner(key);
-        if owner == self.core {
-            self.handle(Message::Ask { key: key.clone(), ask });
+        let message = Message::Ask { key: key.clone(), ask };
+        if self.peers.len() == 1 {
+            self.handle(message);
         } else {
-            let _ = self.peers[owner].send(Message::Ask { key: key.clone(), ask }).await;
+            // To this core too: news of other cores may be waiting in its mailbox, of messages
+            // whose producers have their answers already.
+            let _ = self.peers[self.owner(key)].send(message).await;
         }
         granted.await.map_err(|_| {
             pg::Error::Unavailable("the partitions of the queue could not be read".to_owned())
@@ -162,8 +172,7 @@ impl Engine {
             let (group, known) = released();
             self.notify(Notice::Released { group, known, pending });
         }
-        let queue = Source::Queue(Arc::clone(&known.labels.queue));
-        let owner = self.owner(&GroupKey { source: queue, group: Arc::clone(group) });
+        let owner = self.owner(&GroupKey::of_queue(&known.labels.queue, group));
         let filters = self.filter_cores.borrow().clone();
         for core in filters.into_iter().filter(|core| *core != owner).chain([owner]) {
             let (group, known) = released();
@@ -199,6 +208,31 @@ impl Engine {
             let (done, heard) = oneshot::channel();
             let message = Message::Changed { queue: Arc::clone(&queue), deleted, done: Some(done) };
             if peer.send(message).await.is_ok() {
+                let _ = heard.await;
+            }
+        }
+    }
+
+    /// Drops what every core believes of a group, and returns when all have. The owner is the last:
+    /// a pop of another core that claimed before may still report what it found, and after its
+    /// core was told it reports nothing that counts.
+    pub(super) async fn regroup_everywhere(self: &Rc<Self>, queue: &str, group: &str, id: GroupId) {
+        let (queue, group): (Arc<str>, Arc<str>) = (Arc::from(queue), Arc::from(group));
+        let names = || (Arc::clone(&queue), Arc::clone(&group));
+        let (queue_name, group_name) = names();
+        let notice = Notice::Regrouped { queue: queue_name, group: group_name, id };
+        let _ = self.notices.send(notice).await;
+        let owner = self.owner(&GroupKey::of_queue(&queue, &group));
+        let others = (0..self.peers.len()).filter(|core| *core != owner);
+        for core in others.chain([owner]) {
+            let (queue, group) = names();
+            if core == self.core {
+                self.handle(Message::Regrouped { queue, group, id, done: None });
+                continue;
+            }
+            let (done, heard) = oneshot::channel();
+            let message = Message::Regrouped { queue, group, id, done: Some(done) };
+            if self.peers[core].send(message).await.is_ok() {
                 let _ = heard.await;
             }
         }
@@ -252,6 +286,14 @@ impl Engine {
                 self.queue_changed(&queue, deleted);
                 drop(done);
             }
+            Message::Regrouped { queue, group, id, done } => {
+                self.forget_group(&queue, &group, id);
+                let due = self.with_dispatch(|dispatch, _, _| dispatch.regrouped(&queue, &group));
+                for key in due {
+                    runtime::spawn(Rc::clone(self).scan(key));
+                }
+                drop(done);
+            }
             Message::Stop => {}
         }
     }
@@ -298,18 +340,23 @@ impl Engine {
 
     /// Reads from the database which partitions a group may find something in.
     async fn scan(self: Rc<Self>, key: GroupKey) {
-        let found = match &key.source {
-            Source::Queue(queue) => self.scan_queue(queue, &key.group).await,
-            Source::Filter { namespace, task } => {
-                self.scan_filter(namespace, task, &key.group).await
+        loop {
+            let found = match &key.source {
+                Source::Queue(queue) => self.scan_queue(queue, &key.group).await,
+                Source::Filter { namespace, task } => {
+                    self.scan_filter(namespace, task, &key.group).await
+                }
+            };
+            if let Err(error) = &found {
+                tracing::debug!(?key, %error, "a scan failed");
             }
-        };
-        if let Err(error) = &found {
-            tracing::debug!(?key, %error, "a scan failed");
+            let again = self.with_dispatch(|dispatch, now, reserve| {
+                dispatch.scanned(&key, found.ok(), now, reserve)
+            });
+            if !again {
+                return;
+            }
         }
-        self.with_dispatch(|dispatch, now, reserve| {
-            dispatch.scanned(&key, found.ok(), now, reserve);
-        });
     }
 
     async fn scan_queue(&self, queue: &str, group: &Arc<str>) -> Result<Found, Error> {

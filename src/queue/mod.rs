@@ -10,11 +10,13 @@ mod burial;
 mod catalog;
 mod claim;
 mod dispatch;
+mod groups;
 mod lanes;
 pub mod line;
 mod mesh;
 mod pop;
 mod push;
+mod quota;
 mod seal;
 mod settle;
 mod source;
@@ -29,6 +31,7 @@ use hashbrown::HashSet;
 pub use ack::{AckEntry, AckRequest, Acked};
 pub use catalog::Queue;
 pub use dispatch::Known;
+pub use groups::Sought;
 pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
@@ -82,6 +85,8 @@ pub struct Engine {
     /// Wakes the dispatch clock when the next timer is another one.
     clock: Cell<Option<Waker>>,
     timers_changed: Cell<bool>,
+    /// Counts the groups that were moved or deleted: a claim that began before speaks of the past.
+    regroupings: Cell<u64>,
     stopping: Cell<bool>,
 }
 
@@ -113,6 +118,7 @@ impl Engine {
             filter_groups: RefCell::default(),
             clock: Cell::default(),
             timers_changed: Cell::new(false),
+            regroupings: Cell::new(0),
             stopping: Cell::new(false),
         });
         for _ in 0..connections.max(1) {

@@ -16,7 +16,7 @@ use super::mesh::{Message, Reservation};
 use super::source::{GroupKey, Source};
 use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE};
 use crate::encryption::{DecryptError, Keys};
-use crate::ids::{self, GroupId, Offset, TransactionKey};
+use crate::ids::{self, Offset, TransactionKey};
 use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupRow, GroupStart, Registration, Timestamp};
 use crate::runtime;
 
@@ -254,16 +254,20 @@ impl Engine {
         };
         let claims: Vec<Claim> =
             candidates.iter().map(|candidate| new_claim(request, candidate, group)).collect();
+        let regroupings = self.regroupings.get();
         let answers = self.claim(claims).await?;
+        // What was found may be of a place that the group has left since.
+        let moved = self.regroupings.get() != regroupings;
         let mut popped = Popped { queue, group, partitions: Vec::new(), lease: None };
-        let mut dying = Vec::new();
+        let mut unsettled = Vec::new();
         for (candidate, answer) in candidates.into_iter().zip(answers) {
             let Candidate { known, reservation } = candidate;
             let outcome = match &answer {
-                ClaimAnswer::Poisoned { .. } | ClaimAnswer::Overdue => {
-                    dying.push((known, reservation, answer));
+                ClaimAnswer::Poisoned { .. } | ClaimAnswer::Overdue | ClaimAnswer::NotPlaced => {
+                    unsettled.push((known, reservation, answer));
                     continue;
                 }
+                _ if moved => Outcome::Pending,
                 answer => outcome(answer, &popped),
             };
             self.conclude(request, &known, reservation, outcome);
@@ -272,12 +276,13 @@ impl Engine {
                 popped.partitions.push(Delivered { known, claimed, opened: Vec::new() });
             }
         }
-        let burial = Rc::clone(self).bury_all(request.clone(), group.id, dying);
+        let queue = Rc::clone(&popped.queue);
+        let settling = Rc::clone(self).settle_all(request.clone(), queue, group, unsettled);
         if popped.partitions.is_empty() {
-            burial.await;
+            settling.await;
             return Ok(None);
         }
-        runtime::spawn(burial);
+        runtime::spawn(settling);
         Ok(Some(popped))
     }
 
@@ -299,18 +304,26 @@ impl Engine {
         }
     }
 
-    /// Moves messages that nobody may get any more to the dead letters of the group.
-    async fn bury_all(
+    /// Sees to the partitions that could not be claimed as they are.
+    async fn settle_all(
         self: Rc<Self>,
         request: PopRequest,
-        group: GroupId,
-        dying: Vec<(Known, Option<Reservation>, ClaimAnswer)>,
+        queue: Rc<Queue>,
+        group: GroupRow,
+        unsettled: Vec<(Known, Option<Reservation>, ClaimAnswer)>,
     ) {
-        for (known, reservation, answer) in dying {
+        for (known, reservation, answer) in unsettled {
             let (partition, name) = (known.partition, Rc::from(&*request.group));
             let buried = match answer {
-                ClaimAnswer::Poisoned { offset } => self.bury(partition, group, name, offset).await,
-                _ => self.bury_overdue(partition, group, name).await,
+                ClaimAnswer::Poisoned { offset } => {
+                    self.bury(partition, group.id, name, offset).await
+                }
+                ClaimAnswer::Overdue => self.bury_overdue(partition, group.id, name).await,
+                _ => {
+                    let outcome = self.unplaced(&queue, group, &request).await;
+                    self.conclude(&request, &known, reservation, outcome);
+                    continue;
+                }
             };
             let outcome = match buried {
                 Ok(()) => Outcome::Pending,
@@ -320,6 +333,15 @@ impl Engine {
                 }
             };
             self.conclude(&request, &known, reservation, outcome);
+        }
+    }
+
+    /// The partition is gone, or the group of that number, which another may have followed.
+    async fn unplaced(&self, queue: &Queue, group: GroupRow, request: &PopRequest) -> Outcome {
+        queue.forget_group(&request.group);
+        match self.queue_and_group(request, &queue.name).await {
+            Ok(Some((_, found))) if found != group => Outcome::Pending,
+            _ => Outcome::Drained,
         }
     }
 
@@ -395,7 +417,7 @@ impl Engine {
     }
 }
 
-/// What a claim says about its partition; not for one whose messages are to be buried.
+/// What a claim says about its partition; not for one that is to be settled first.
 fn outcome(answer: &ClaimAnswer, popped: &Popped) -> Outcome {
     match answer {
         ClaimAnswer::Empty { pending: true } if popped.partitions.is_empty() => {

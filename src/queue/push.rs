@@ -117,6 +117,8 @@ pub enum Stored {
     Gone,
     /// The transactionId is the id of a message that does not exist yet.
     ReservedId,
+    /// The queue holds as many messages as its `maxSize` allows; nothing was stored.
+    Full,
 }
 
 type Reply = oneshot::Sender<Result<Vec<Stored>, pg::Error>>;
@@ -190,7 +192,22 @@ impl Engine {
     }
 
     async fn push_once(&self, plan: PushPlan) -> Result<Pushed, Error> {
-        let request = Rc::new(self.prepare(plan).await?);
+        let mut request = self.prepare(plan).await?;
+        let Some(admission) = self.admit(&request.items, &request.targets).await? else {
+            return self.push_admitted(request).await;
+        };
+        let let_in = admission.let_in(&request.items);
+        let asked = std::mem::replace(&mut request.items, let_in);
+        let pushed = self.push_admitted(request).await?;
+        self.find_first_copies(admission.settle(asked, pushed)).await
+    }
+
+    async fn push_admitted(&self, request: PushRequest) -> Result<Pushed, Error> {
+        if request.items.is_empty() {
+            let PushRequest { lines, items, targets } = request;
+            return Ok(Pushed { lines, items, targets, stored: Vec::new() });
+        }
+        let request = Rc::new(request);
         let stored = self.enqueue_push(Rc::clone(&request)).await?;
         // The batch let go of it before it answered.
         let PushRequest { lines, items, targets } =

@@ -31,6 +31,12 @@ pub struct GroupKey {
     pub group: Arc<str>,
 }
 
+impl GroupKey {
+    pub fn of_queue(queue: &Arc<str>, group: &Arc<str>) -> Self {
+        Self { source: Source::Queue(Arc::clone(queue)), group: Arc::clone(group) }
+    }
+}
+
 impl Labels {
     /// The sources that this queue is a part of: itself, and the filters that it passes.
     pub fn sources(&self) -> [Source; 5] {

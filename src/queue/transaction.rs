@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::ack::{AckEntry, dead_letters};
 use super::push::{self, Batch, PushPlan, PushRequest, Pushed, Stored};
+use super::quota::Admission;
 use super::settle::Refusal;
 use super::{Engine, Error};
 use crate::ids::{PartitionId, TransactionKey, lease_partition};
@@ -95,6 +96,8 @@ struct Transaction {
     pushes: Batch,
     /// Duplicates are looked for first.
     careful: bool,
+    /// The first item that its queue has no room for, unless it is a duplicate.
+    full: Option<usize>,
 }
 
 /// What was committed.
@@ -135,7 +138,9 @@ impl Engine {
         let TransactionPlan { acks, pushes, required_leases } = plan;
         let _held = self.hold_push_bytes(pushes.lines.len())?;
         let request = Rc::new(self.prepare(pushes).await?);
-        let transaction = Transaction::new(acks, required_leases, &request);
+        let admission = self.admit(&request.items, &request.targets).await?;
+        let mut transaction = Transaction::new(acks, required_leases, &request);
+        transaction.full = admission.as_ref().and_then(Admission::first_full);
         let (acks, outcome) = self
             .run(async move |session| {
                 let outcome = transaction.run(session).await?;
@@ -195,7 +200,7 @@ impl Transaction {
         }
         let careful = request.needs_care();
         let pushes = Batch::of(vec![Rc::clone(request)]);
-        Self { acks, places, required_leases, pushes, careful }
+        Self { acks, places, required_leases, pushes, careful, full: None }
     }
 
     async fn run(&self, session: &Session) -> Result<Result<Done, Rejection>, pg::Error> {
@@ -319,10 +324,13 @@ impl Transaction {
         if self.pushes.is_empty() {
             return Ok(Vec::new());
         }
-        let stored = if careful || replay {
+        let stored = if careful || replay || self.full.is_some() {
             let looked = push::look(session, &self.pushes).await?;
             if replay && looked.has_new() {
                 return Err(Rejection::AlreadyAcknowledged { at: 0 }.into());
+            }
+            if let Some(at) = self.full.filter(|_| looked.has_new()) {
+                return Err(Rejection::Push { at, stored: Stored::Full }.into());
             }
             push::store_looked(session, &self.pushes, looked).await?
         } else {
@@ -331,7 +339,7 @@ impl Transaction {
         let stored = self.pushes.answers(stored).pop().unwrap_or_default();
         let bad = stored.iter().enumerate().find(|(_, stored)| match stored {
             Stored::Queued(_) | Stored::Duplicate(_) => false,
-            Stored::Gone | Stored::ReservedId => true,
+            Stored::Gone | Stored::ReservedId | Stored::Full => true,
         });
         match bad {
             Some((at, stored)) => Err(Rejection::Push { at, stored: *stored }.into()),

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::config::{Config, SubscriptionMode};
-use crate::maintenance::Peers;
+use crate::maintenance;
 use crate::pg::{self, ConnectSettings, MigrateError};
 use crate::queue::{Message, Notice, StartChoice};
 use crate::runtime::mailbox::{self, Address};
@@ -85,7 +85,7 @@ impl Server {
         let cpu = config.pin_cores.then(|| cpus.get(config.worker_count).copied()).flatten();
         let started = runtime::start("maintenance", cpu, {
             let settings = settings.clone();
-            move || Peers::run(settings, peers, notices)
+            move || maintenance::run(settings, peers, notices)
         });
         server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
         tracing::info!(

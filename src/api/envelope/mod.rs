@@ -1,4 +1,5 @@
-//! The JSON envelopes of requests: push, acknowledgment, transaction and configure.
+//! The JSON envelopes: push, acknowledgment, transaction, configure, and what is asked of leases and
+//! groups.
 //!
 //! Reads a body in one pass and borrows from it; payloads stay the text they were. Checks shapes
 //! and names, so that what leaves this room can be stored; knows no queue, lease or database.
@@ -8,6 +9,7 @@
 
 mod ack;
 mod configure;
+mod groups;
 mod object;
 mod push;
 mod transaction;
@@ -20,6 +22,7 @@ use object::{Object, Record, Value};
 
 pub use ack::{Ack, AckBatch, AckEntry, ack, ack_batch};
 pub use configure::{Configure, configure};
+pub use groups::{SeekTo, extend_ms, partition_seek, seek, subscription};
 pub use push::{PushItem, push};
 pub use transaction::{Operation, Transaction, TransactionLimits, transaction};
 

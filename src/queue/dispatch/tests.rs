@@ -18,6 +18,50 @@ fn a_failed_scan_is_not_an_empty_answer() {
     assert_eq!(waiting.try_recv().unwrap(), None, "who waits goes on waiting");
 }
 
+#[test]
+fn a_group_that_moved_is_scanned_before_anybody_is_answered() {
+    let mut world = World::scanned();
+    world.grew(P);
+    assert_eq!(world.pop(), [P]);
+    world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, true);
+    let key = world.key.clone();
+    assert!(
+        world.dispatch.regrouped("q", "g").is_empty(),
+        "nobody waits, so the next request scans"
+    );
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(scan);
+    let found = || vec![Scanned { known: known("q", 0, P), hidden_ms: 0 }];
+    world.dispatch.scanned(&key, Some((found(), false)), world.start, &|_, known| known.partition);
+    assert_eq!(grant.try_recv().unwrap(), Some(vec![P]));
+}
+
+#[test]
+fn a_scan_that_began_before_a_group_moved_counts_for_nothing() {
+    let mut world = World::scanned();
+    world.start += SCAN_INTERVAL;
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(scan);
+    let key = world.key.clone();
+    assert!(world.dispatch.regrouped("q", "g").is_empty(), "a scan is under way");
+    let nothing = || Some((Vec::new(), false));
+    assert!(world.dispatch.scanned(&key, nothing(), world.start, &|_, known| known.partition));
+    assert_eq!(grant.try_recv().unwrap(), None, "it is not answered yet");
+    assert!(!world.dispatch.scanned(&key, nothing(), world.start, &|_, known| known.partition));
+    assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
+}
+
+#[test]
+fn a_waiting_poll_is_served_by_the_scan_after_a_group_moved() {
+    let mut world = World::scanned();
+    let (_, mut waiting) = world.ask(true, None);
+    let key = world.key.clone();
+    assert_eq!(world.dispatch.regrouped("q", "g"), std::slice::from_ref(&key));
+    let found = vec![Scanned { known: known("q", 0, P), hidden_ms: 0 }];
+    world.dispatch.scanned(&key, Some((found, false)), world.start, &|_, known| known.partition);
+    assert_eq!(waiting.try_recv().unwrap(), Some(vec![P]));
+}
+
 fn known(queue: &str, priority: i32, partition: PartitionId) -> Known {
     let labels = Labels {
         queue: Arc::from(queue),

@@ -1,0 +1,25 @@
+//! Forgets leases over several partitions that ended long ago. Live leases are extended together
+//! with their row here, so what is deleted leads nowhere any more.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::chores::{Chore, Left};
+use crate::pg;
+
+/// Rows that one run deletes. Bounds how long its transaction lasts.
+const LEASES_MAX: i64 = 1000;
+
+pub const CHORE: Chore = Chore {
+    name: "shared leases",
+    interval: Duration::from_mins(1),
+    run: |session| {
+        async {
+            let forgotten = pg::forget_shared_leases(session, LEASES_MAX).await?;
+            let full = i64::try_from(forgotten).is_ok_and(|count| count >= LEASES_MAX);
+            Ok(if full { Left::More } else { Left::Nothing })
+        }
+        .boxed_local()
+    },
+};

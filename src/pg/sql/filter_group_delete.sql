@@ -1,0 +1,1 @@
+DELETE FROM filter_groups WHERE name = $1

@@ -1,0 +1,27 @@
+-- The partitions that a group reads, with its place in each. $1 group, $2 rows at most, $3 rows
+-- passed over. Lag as in groups_list.sql.
+WITH page AS MATERIALIZED (
+    SELECT q.name AS queue_name, p.id, p.name, p.first_offset, p.next_offset, p.last_push_at,
+           g.id AS group_id, g.start_from
+    FROM groups g
+    JOIN queues q ON q.id = g.queue_id
+    JOIN partitions p ON p.queue_id = g.queue_id
+    WHERE g.name = $1
+    ORDER BY q.name, p.name
+    LIMIT $2 OFFSET $3
+)
+SELECT p.queue_name, p.id, p.name, c.cursor,
+       coalesce(c.cursor + cardinality(coalesce(c.finished, '{}')), 0),
+       l.lag,
+       CASE WHEN l.lag > 0 THEN greatest(0, floor(extract(epoch FROM now() - p.last_push_at)))
+            ELSE 0 END::bigint,
+       coalesce(c.lease_until > now(), false)
+FROM page p
+LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = p.group_id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN p.start_from IS NULL OR c.cursor IS NOT NULL
+                THEN p.next_offset - greatest(c.cursor, p.first_offset)
+                WHEN p.last_push_at >= p.start_from THEN least(1, p.next_offset - p.first_offset)
+                ELSE 0 END AS lag
+) l
+ORDER BY p.queue_name, p.name
