@@ -8,11 +8,14 @@ mod ack;
 mod catalog;
 mod claim;
 mod connect;
+mod dead_letters;
 mod error;
 mod flush;
 mod migrate;
 mod notices;
+mod page;
 mod session;
+mod traces;
 mod types;
 
 pub use ack::{
@@ -26,9 +29,19 @@ pub use catalog::{
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
 pub use connect::{ConnectSettings, look_up_addresses};
+pub use dead_letters::{
+    DeadLetterFilter, DeadLetterRow, StoredMessage, TakenLetter, dead_letters, finish_message,
+    last_dead_letter, mark_encrypted, newest_dead_letter, oldest_dead_letters, purge_dead_letters,
+    stored_message, take_dead_letters,
+};
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
+pub use page::Paged;
 pub use session::Session;
+pub use traces::{
+    NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,
+    traces_of_name,
+};
 pub use types::Timestamp;

@@ -8,6 +8,7 @@
 mod ack;
 mod catalog;
 mod claim;
+mod dead_letters;
 mod dispatch;
 mod lanes;
 pub mod line;
@@ -22,6 +23,7 @@ use std::task::Waker;
 
 pub use ack::{AckEntry, AckRequest, Acked};
 pub use catalog::Queue;
+pub use dead_letters::{Redriven, SetAside};
 pub use dispatch::GroupKey;
 pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};

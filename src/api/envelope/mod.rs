@@ -1,4 +1,4 @@
-//! The JSON envelopes of the hot path: push, acknowledgment and configure.
+//! The JSON envelopes that clients send: push, acknowledgment, configure, traces.
 //!
 //! Reads a body in one pass and borrows from it; payloads stay the text they were. Checks shapes
 //! and names, so that what leaves this room can be stored; knows no queue, lease or database.
@@ -8,8 +8,10 @@
 
 mod ack;
 mod configure;
+mod dead_letter;
 mod object;
 mod push;
+mod trace;
 
 use std::borrow::Cow;
 
@@ -19,7 +21,9 @@ use object::{Object, Record, Value};
 
 pub use ack::{Ack, AckBatch, AckEntry, ack, ack_batch};
 pub use configure::{Configure, configure};
+pub use dead_letter::{DeadLetter, dead_letter};
 pub use push::{PushItem, push};
+pub use trace::{Trace, trace};
 
 /// Index entries of names stay small, and so do the answers that repeat them.
 pub const NAME_CHARACTERS_MAX: usize = 255;
@@ -135,6 +139,12 @@ fn optional_name<'a>(
     text: Cow<'a, str>,
 ) -> Result<Option<Cow<'a, str>>, BadRequest> {
     if text.is_empty() { Ok(None) } else { named(place, field, text, check_name).map(Some) }
+}
+
+/// The database's text cannot hold U+0000, and an ack is not worth refusing for the wording of
+/// its error.
+fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
 }
 
 #[cfg(test)]
