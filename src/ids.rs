@@ -178,6 +178,9 @@ mod tests {
         let lease = new_lease_id(partition);
         assert_eq!(lease_partition(lease), Some(partition));
         assert_eq!(message_place(lease), None);
+        let letter = DeadLetterId(1 << 40).to_uuid();
+        assert_eq!((PartitionId::from_uuid(letter), message_place(letter)), (None, None));
+        assert!(letter < DeadLetterId((1 << 40) + 1).to_uuid());
         assert_eq!(PartitionId::parse("d0f6a1a2-7b57-4a0e-9a55-2f1f5c8b9e02"), None);
     }
 

@@ -160,9 +160,12 @@ pub fn finish(state: &ConsumerState, offset: i64) -> Option<(ConsumerUpdate, i32
     let (mut update, dead) = apply(state, &BTreeMap::from([(offset, AckStatus::Dlq)]));
     // The holder of a live lease goes on with what is left of it. A lease that expired was a
     // failed delivery of the message at the cursor, and is forgotten with it.
-    update.release = state.lease.is_some()
+    let leased = state.lease.is_some();
+    let expired = leased && !state.live && offset == state.cursor;
+    update.release = leased
         && if state.live { update.cursor >= state.lease_end } else { update.cursor > state.cursor };
-    Some((update, dead.first().map_or(0, |(_, failures)| *failures)))
+    let failures = dead.first().map_or(0, |(_, failures)| *failures);
+    Some((update, failures.saturating_add(i32::from(expired))))
 }
 
 #[cfg(test)]
@@ -359,7 +362,7 @@ mod tests {
     fn an_expired_lease_is_forgotten_with_the_message_it_failed_at() {
         let state = ConsumerState { live: false, expiries: 1, ..leased() };
         let (update, failures) = finish(&state, 10).unwrap();
-        assert_eq!((update.cursor, update.release, update.expiries, failures), (11, true, 0, 1));
+        assert_eq!((update.cursor, update.release, update.expiries, failures), (11, true, 0, 2));
         let (update, failures) = finish(&state, 11).unwrap();
         assert_eq!((update.cursor, update.release, update.expiries, failures), (10, false, 1, 0));
         // Without a lease there is none to end.

@@ -9,8 +9,8 @@ WITH matching AS MATERIALIZED (
       AND d.queue_id <= CASE WHEN $1 IS NULL THEN 9223372036854775807 ELSE (SELECT id FROM queues WHERE name = $1) END
       AND ($2::text IS NULL OR d.group_name = $2)
       AND ($3::text IS NULL OR (SELECT p.name FROM partitions p WHERE p.id = d.partition_id) = $3)
-      AND ($4::timestamptz IS NULL OR d.failed_at >= $4)
-      AND ($5::timestamptz IS NULL OR d.failed_at <= $5)
+      AND d.failed_at >= coalesce($4::timestamptz, '-infinity')
+      AND d.failed_at <= coalesce($5::timestamptz, 'infinity')
 ), page AS MATERIALIZED (
     SELECT id FROM matching ORDER BY failed_at DESC, id DESC LIMIT $6 OFFSET $7
 )

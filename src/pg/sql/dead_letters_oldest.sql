@@ -7,8 +7,8 @@ WITH matching AS MATERIALIZED (
     WHERE d.queue_id = (SELECT id FROM queues WHERE name = $1)
       AND ($2::text IS NULL OR d.group_name = $2)
       AND ($3::text IS NULL OR (SELECT p.name FROM partitions p WHERE p.id = d.partition_id) = $3)
-      AND ($4::timestamptz IS NULL OR d.failed_at >= $4)
-      AND ($5::timestamptz IS NULL OR d.failed_at <= $5)
+      AND d.failed_at >= coalesce($4::timestamptz, '-infinity')
+      AND d.failed_at <= coalesce($5::timestamptz, 'infinity')
       AND d.id <= $6
     ORDER BY d.failed_at, d.id
     LIMIT $7
