@@ -371,7 +371,7 @@ fn of_concurrent_retries_of_one_dead_letter_one_happens() {
             .connect()
             .query_one("SELECT sum(next_offset)::bigint FROM partitions", &[]);
         let stored: i64 = row.unwrap().get(0);
-        assert_eq!(stored, 2 * (i64::from(round) + 1), "one push and one redrive in each round");
+        assert_eq!(stored, 2 * (round + 1), "one push and one redrive in each round");
         server.complete_all(&messages);
     }
 }
