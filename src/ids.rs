@@ -17,6 +17,10 @@ pub struct PartitionId(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub i64);
 
+/// The row of a dead letter. Later ones have larger numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeadLetterId(pub i64);
+
 /// The place of a message in its partition, from 0, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub i64);
@@ -26,6 +30,7 @@ const KIND_PARTITION: u16 = 0x000;
 const KIND_MESSAGE: u16 = 0x001;
 const KIND_LEASE: u16 = 0x002;
 const KIND_QUEUE: u16 = 0x003;
+const KIND_DEAD_LETTER: u16 = 0x004;
 const LOW_MASK: u64 = (1 << 62) - 1;
 
 fn compose(partition: PartitionId, kind: u16, low: u64) -> Uuid {
@@ -45,6 +50,12 @@ impl QueueId {
     pub fn to_uuid(self) -> Uuid {
         // Queues are far fewer than the 48 bits that a partition's number may take.
         compose(PartitionId(self.0), KIND_QUEUE, 0)
+    }
+}
+
+impl DeadLetterId {
+    pub fn to_uuid(self) -> Uuid {
+        compose(PartitionId(0), KIND_DEAD_LETTER, self.0.cast_unsigned())
     }
 }
 
@@ -167,6 +178,9 @@ mod tests {
         let lease = new_lease_id(partition);
         assert_eq!(lease_partition(lease), Some(partition));
         assert_eq!(message_place(lease), None);
+        let letter = DeadLetterId(1 << 40).to_uuid();
+        assert_eq!((PartitionId::from_uuid(letter), message_place(letter)), (None, None));
+        assert!(letter < DeadLetterId((1 << 40) + 1).to_uuid());
         assert_eq!(PartitionId::parse("d0f6a1a2-7b57-4a0e-9a55-2f1f5c8b9e02"), None);
     }
 

@@ -27,6 +27,12 @@ pub enum Error {
     Queue(#[from] queue::Error),
 }
 
+impl From<pg::Error> for Error {
+    fn from(error: pg::Error) -> Self {
+        Self::Queue(error.into())
+    }
+}
+
 impl Error {
     /// The status code and the stable identifier.
     fn verdict(&self) -> (Status, &'static str) {

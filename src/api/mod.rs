@@ -8,16 +8,20 @@
 mod ack;
 mod answer;
 mod configure;
+mod dead_letters;
 pub mod envelope;
 mod error;
 mod groups;
 mod health;
 mod lease;
+mod page;
 mod parameters;
 mod pop;
 mod push;
 mod route;
+mod stored;
 mod trace_context;
+mod traces;
 mod transaction;
 
 use std::rc::Rc;
@@ -132,6 +136,22 @@ pub fn read(
             let queue = parameters::queue_name("queue", captures[0])?;
             Ok(Operation::DeleteQueue(queue.into_owned()))
         }
+        Endpoint::DeadLetters => dead_letters::list(request.query()),
+        Endpoint::PurgeDeadLetters => dead_letters::purge(request.query()),
+        Endpoint::RedriveDeadLetters => dead_letters::redrive(request.query()),
+        Endpoint::Retry => {
+            dead_letters::retry([captures[0], captures[1]], request.query(), request.body())
+        }
+        Endpoint::SetAside => {
+            let message = [captures[0], captures[1]];
+            dead_letters::set_aside(settings, message, request.query(), request.body())
+        }
+        Endpoint::RecordTrace => traces::record(request.body()),
+        Endpoint::TracesOfMessage => {
+            traces::of_message([captures[0], captures[1]], request.query())
+        }
+        Endpoint::TracesOfName => traces::of_name(captures[0], request.query()),
+        Endpoint::TraceNames => traces::names(request.query()),
     }
 }
 

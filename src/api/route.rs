@@ -35,6 +35,15 @@ pub(super) enum Endpoint {
     SeekQueue,
     SeekPartition,
     DeleteQueue,
+    DeadLetters,
+    PurgeDeadLetters,
+    RedriveDeadLetters,
+    Retry,
+    SetAside,
+    RecordTrace,
+    TracesOfMessage,
+    TracesOfName,
+    TraceNames,
 }
 
 const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Route {
@@ -62,6 +71,15 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/seek", Endpoint::SeekQueue),
     route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/partitions/:partition/seek", Endpoint::SeekPartition),
     route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue),
+    route(Method::Get, "/api/v1/dlq", Endpoint::DeadLetters),
+    route(Method::Delete, "/api/v1/dlq", Endpoint::PurgeDeadLetters),
+    route(Method::Post, "/api/v1/dlq/redrive", Endpoint::RedriveDeadLetters),
+    route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/retry", Endpoint::Retry),
+    route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/dlq", Endpoint::SetAside),
+    route(Method::Post, "/api/v1/traces", Endpoint::RecordTrace),
+    route(Method::Get, "/api/v1/traces/names", Endpoint::TraceNames),
+    route(Method::Get, "/api/v1/traces/by-name/:traceName", Endpoint::TracesOfName),
+    route(Method::Get, "/api/v1/traces/:partitionId/:transactionId", Endpoint::TracesOfMessage),
     route(Method::Get, "/health", Endpoint::Health),
     route(Method::Head, "/health", Endpoint::Health),
 ];

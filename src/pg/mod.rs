@@ -8,6 +8,7 @@ mod ack;
 mod catalog;
 mod claim;
 mod connect;
+mod dead_letters;
 mod depth;
 mod error;
 mod flush;
@@ -15,7 +16,9 @@ mod groups;
 mod lease;
 mod migrate;
 mod notices;
+mod page;
 mod session;
+mod traces;
 mod transaction;
 mod types;
 
@@ -32,6 +35,11 @@ pub use catalog::{
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
 pub use connect::{ConnectSettings, look_up_addresses};
+pub use dead_letters::{
+    DeadLetterFilter, DeadLetterRow, StoredMessage, TakenLetter, dead_letters, finish_message,
+    last_dead_letter, newest_dead_letter, oldest_dead_letters, purge_dead_letters, stored_message,
+    take_dead_letters,
+};
 pub use depth::queue_depth;
 pub use error::{Error, Verdict};
 pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
@@ -43,6 +51,11 @@ pub use groups::{
 pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
+pub use page::Paged;
 pub use session::Session;
+pub use traces::{
+    NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,
+    traces_of_name,
+};
 pub use transaction::{LockedConsumer, TransactionLocks, transaction_lock};
 pub use types::Timestamp;

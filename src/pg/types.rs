@@ -12,11 +12,13 @@ pub struct Timestamp(i64);
 
 /// 2000-01-01 00:00 UTC in microseconds since the Unix epoch.
 const POSTGRES_EPOCH_UNIX_MICROS: i64 = 946_684_800_000_000;
+/// `MIN_TIMESTAMP` in PostgreSQL's datatype/timestamp.h: the year 4714 BC.
+const POSTGRES_MIN_MICROS: i64 = -211_813_488_000_000_000;
 
 impl Timestamp {
-    /// `None` before the year -9999 or after 9999, which RFC 3339 cannot write.
+    /// What is before the first time that PostgreSQL can store becomes that time.
     pub fn from_jiff(time: jiff::Timestamp) -> Self {
-        Self(time.as_microsecond() - POSTGRES_EPOCH_UNIX_MICROS)
+        Self((time.as_microsecond() - POSTGRES_EPOCH_UNIX_MICROS).max(POSTGRES_MIN_MICROS))
     }
 }
 

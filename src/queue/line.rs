@@ -1,20 +1,26 @@
 //! The form of a message in a segment: one line of JSON that a pop copies and never parses.
 //!
-//! `{"traceId":"...","transactionId":"...","traceparent":"...","data":...}`, where those before
-//! `data` are left out when the producer sent none. The order is fixed and a traceId has a fixed
-//! length, so whether there is one, and a transactionId, is told by comparing prefixes. What stands
-//! between the transactionId and `data` goes to consumers as it is. A line has no newline: those
-//! between JSON tokens become spaces, and inside a JSON string a raw newline is not valid.
+//! `{"traceId":"...","transactionId":"...","traceparent":"...","redrivenFrom":"...","data":...}`,
+//! where those before `data` are left out when the producer sent none, and `redrivenFrom` is the
+//! transactionId that a message had which was pushed again from the dead letters. The order is
+//! fixed and a traceId has a fixed length, so whether there is one, and a transactionId, is told by
+//! comparing prefixes. What stands between the transactionId and `data` goes to consumers as it is.
+//! A line has no newline: those between JSON tokens become spaces, and inside a JSON string a raw
+//! newline is not valid.
 
+use std::fmt;
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memmem};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 const TRACE: &[u8] = br#"{"traceId":""#;
 /// With both quotes and the comma behind it.
 const TRACE_BYTES: usize = TRACE.len() + 36 + 2;
 const TRANSACTION: &[u8] = br#""transactionId":"#;
 const DATA: &[u8] = br#""data":"#;
+const REDRIVEN: &[u8] = br#""redrivenFrom":"#;
 
 /// Where the parts of a line are; the ids, which answers repeat, with their quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +141,58 @@ pub fn transaction_id(line: &[u8]) -> Option<String> {
     serde_json::from_slice::<Ids>(line).ok().map(|ids| ids.transaction_id)
 }
 
+/// The members of a line in order, their values as they stand there.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a message's line")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
+}
+
+/// The line of a message that is pushed again with its own id as its transactionId: the same
+/// less its transactionId, with `redrivenFrom` in front of its data.
+pub fn redriven(line: &str, from: &str) -> Vec<u8> {
+    let members = serde_json::from_str(line).map_or(Vec::new(), |Members(members)| members);
+    let mut out = Vec::with_capacity(line.len() + from.len() + REDRIVEN.len());
+    out.push(b'{');
+    let mut data = "null";
+    for (name, value) in &members {
+        match name.as_str() {
+            "transactionId" | "redrivenFrom" => {}
+            "data" => data = value.get(),
+            _ => {
+                json_string(&mut out, name);
+                out.push(b':');
+                out.extend_from_slice(value.get().as_bytes());
+                out.push(b',');
+            }
+        }
+    }
+    out.extend_from_slice(REDRIVEN);
+    json_string(&mut out, from);
+    out.extend_from_slice(br#","data":"#);
+    out.extend_from_slice(data.as_bytes());
+    out.push(b'}');
+    out
+}
+
 /// The lines of a segment's body.
 pub fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut start = 0;
@@ -202,6 +260,26 @@ mod tests {
             assert_eq!(data(bytes.as_bytes()), None, "{bytes}");
         }
         assert_eq!(data(b"{\"data\":}"), Some(8..8));
+    }
+
+    #[test]
+    fn a_redriven_line_keeps_all_but_its_transaction_id() {
+        let data = r#"{ "a" : 1.50, "transactionId":"x", "a":"\u00e9\/" }"#;
+        for trace in [None, Some(TRACE_ID)] {
+            let mut first = Vec::new();
+            write(&mut first, Some("t\"1"), trace, None, data);
+            let second = redriven(std::str::from_utf8(&first).unwrap(), "t\"1");
+            let expected = Held { trace_id: trace.is_some(), transaction_id: false };
+            assert_eq!(held(&second), expected);
+            let end = format!(r#""redrivenFrom":"t\"1","data":{data}}}"#);
+            assert!(second.ends_with(end.as_bytes()));
+            // Only the last of its transactionIds is kept.
+            let third = redriven(std::str::from_utf8(&second).unwrap(), "second");
+            let end = format!(r#""redrivenFrom":"second","data":{data}}}"#);
+            assert!(third.ends_with(end.as_bytes()));
+            assert_eq!(third.len() + r#"t\"1"#.len(), second.len() + "second".len());
+        }
+        assert_eq!(redriven("", "t"), br#"{"redrivenFrom":"t","data":null}"#);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod ack;
 mod burial;
 mod catalog;
 mod claim;
+mod dead_letters;
 mod dispatch;
 mod groups;
 mod lanes;
@@ -30,6 +31,7 @@ use hashbrown::HashSet;
 
 pub use ack::{AckEntry, AckRequest, Acked};
 pub use catalog::Queue;
+pub use dead_letters::{Redriven, SetAside};
 pub use dispatch::Known;
 pub use groups::Sought;
 pub use mesh::{Message, Notice};

@@ -155,6 +155,23 @@ fn apply(
     (update, dead)
 }
 
+/// What it makes of a state when somebody other than the lease's holder finishes a message, and
+/// how often the message had failed. `None` when the group is through with it.
+pub fn finish(state: &ConsumerState, offset: i64) -> Option<(ConsumerUpdate, i32)> {
+    if offset < state.cursor || state.finished.binary_search(&offset).is_ok() {
+        return None;
+    }
+    let (mut update, dead) = apply(state, &BTreeMap::from([(offset, AckStatus::Dlq)]));
+    // The holder of a live lease goes on with what is left of it. A lease that expired was a
+    // failed delivery of the message at the cursor, and is forgotten with it.
+    let leased = state.lease.is_some();
+    let expired = leased && !state.live && offset == state.cursor;
+    update.release = leased
+        && if state.live { update.cursor >= state.lease_end } else { update.cursor > state.cursor };
+    let failures = dead.first().map_or(0, |(_, failures)| *failures);
+    Some((update, failures.saturating_add(i32::from(expired))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::AckStatus::{Completed, Dlq, Failed, Retry};
@@ -321,5 +338,39 @@ mod tests {
                 "the message is to be delivered again"
             );
         }
+    }
+
+    #[test]
+    fn a_message_finished_from_outside_leaves_the_lease_to_its_holder() {
+        let mut state = leased();
+        state.finished = vec![11];
+        state.failures = vec![(10, 1), (12, 2)];
+        let (update, failures) = finish(&state, 12).unwrap();
+        assert_eq!((update.cursor, update.release, failures), (10, false, 2));
+        assert_eq!((update.finished, update.failures), (vec![11, 12], vec![(10, 1)]));
+        let (update, failures) = finish(&state, 10).unwrap();
+        assert_eq!((update.cursor, update.release, failures), (12, false, 1));
+        for finished in [9, 11] {
+            assert_eq!(finish(&state, finished), None);
+        }
+        // Behind the lease too.
+        assert_eq!(finish(&state, 99).unwrap().0.finished, [11, 99]);
+        state.finished = vec![11, 12, 13, 14];
+        assert_eq!(
+            finish(&state, 10).map(|(update, _)| (update.cursor, update.release)),
+            Some((15, true))
+        );
+    }
+
+    #[test]
+    fn an_expired_lease_is_forgotten_with_the_message_it_failed_at() {
+        let state = ConsumerState { live: false, expiries: 1, ..leased() };
+        let (update, failures) = finish(&state, 10).unwrap();
+        assert_eq!((update.cursor, update.release, update.expiries, failures), (11, true, 0, 2));
+        let (update, failures) = finish(&state, 11).unwrap();
+        assert_eq!((update.cursor, update.release, update.expiries, failures), (10, false, 1, 0));
+        // Without a lease there is none to end.
+        let state = ConsumerState { lease: None, lease_end: 0, ..state };
+        assert!(!finish(&state, 10).unwrap().0.release);
     }
 }

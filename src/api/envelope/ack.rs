@@ -9,7 +9,9 @@ use serde::de::MapAccess;
 use crate::queue::{AckStatus, QUEUE_MODE};
 
 use super::object::{List, ListRead, Record, Value, skip};
-use super::{BadRequest, Place, check_name, named, optional_name, read_body, required_text};
+use super::{
+    BadRequest, Place, check_name, named, optional_name, read_body, required_text, without_nul,
+};
 
 /// The size of a small entry, from which the length of a list is guessed.
 const ENTRY_BYTES_GUESS: usize = 160;
@@ -172,10 +174,4 @@ pub(super) fn group_name(
             named(place, "consumerGroup", group, check_name)
         }
     }
-}
-
-/// The database's text cannot hold U+0000, and an acknowledgment is not worth refusing for the
-/// wording of its error.
-fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
 }

@@ -1,5 +1,5 @@
-//! The JSON envelopes: push, acknowledgment, transaction, configure, and what is asked of leases and
-//! groups.
+//! The JSON envelopes that clients send: push, acknowledgment, transaction, configure, traces, and
+//! what is asked of leases, groups and dead letters.
 //!
 //! Reads a body in one pass and borrows from it; payloads stay the text they were. Checks shapes
 //! and names, so that what leaves this room can be stored; knows no queue, lease or database.
@@ -9,9 +9,11 @@
 
 mod ack;
 mod configure;
+mod dead_letter;
 mod groups;
 mod object;
 mod push;
+mod trace;
 mod transaction;
 
 use std::borrow::Cow;
@@ -22,8 +24,10 @@ use object::{Object, Record, Value};
 
 pub use ack::{Ack, AckBatch, AckEntry, ack, ack_batch};
 pub use configure::{Configure, configure};
+pub use dead_letter::{DeadLetter, dead_letter};
 pub use groups::{SeekTo, extend_ms, partition_seek, seek, subscription};
 pub use push::{PushItem, push};
+pub use trace::{Trace, trace};
 pub use transaction::{Operation, Transaction, TransactionLimits, transaction};
 
 /// Index entries of names stay small, and so do the answers that repeat them.
@@ -140,6 +144,12 @@ fn optional_name<'a>(
     text: Cow<'a, str>,
 ) -> Result<Option<Cow<'a, str>>, BadRequest> {
     if text.is_empty() { Ok(None) } else { named(place, field, text, check_name).map(Some) }
+}
+
+/// The database's text cannot hold U+0000, and an ack is not worth refusing for the wording of
+/// its error.
+fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
 }
 
 #[cfg(test)]
