@@ -80,6 +80,7 @@ class _Answering:
 def _client_of(answer):
     queen = object.__new__(Queen)
     queen._http_client = _Answering(answer)
+    queen._admin = None
     return queen
 
 
@@ -158,13 +159,16 @@ def _mints_transaction_ids():
 
 
 def _maintenance():
-    return hasattr(Queen, "admin") and hasattr(_admin(), "set_maintenance_mode")
+    return hasattr(Queen, "admin") and hasattr(_client_of({}).admin, "set_maintenance_mode")
 
 
-def _admin():
-    from queen.admin.admin import Admin
-
-    return Admin
+async def _buries_by_hand():
+    if not hasattr(Queen, "admin"):
+        return False
+    try:
+        return await _client_of("sent").admin.move_message_to_dlq("p", "t") == "sent"
+    except NotImplementedError:
+        return False
 
 
 POLL_TIMEOUT = Capability("a time-out of polls", _has(QueueBuilder, "timeout_millis"), "0.15.0")
@@ -176,6 +180,7 @@ TRANSACTION_GROUPS = Capability(
 )
 BATCH_ANSWERS = Capability("answers of a batch ack are read", _reads_batch_answers, "0.15.0")
 MAINTENANCE = Capability("the maintenance switches", _maintenance, "0.15.0", "1.3.0")
+BURIES_BY_HAND = Capability("dead letters by hand", _buries_by_hand, "0.15.0", "1.3.0")
 STREAMS = Capability("streams", _module("queen.streams"), "0.15.0")
 WINDOWED_STREAMS = Capability("the first streams", _has(Queen, "stream"), "0.7.4", "0.7.4")
 AUTOPILOT = Capability("autopilot", _has(QueueBuilder, "autopilot"), "1.3.0")

@@ -1,6 +1,7 @@
 """Consumer groups: where they start, that they are remembered, how they are moved."""
 
 import asyncio
+import datetime
 
 from capability import ADMIN, needs
 from verbs import ack, data, fixed, pop, push
@@ -163,10 +164,11 @@ async def a_group_can_go_back_to_a_time(queen):
     messages = await pop(queen.queue("groups.back"), batch=3, group=group)
     await ack(queen, messages, True, group=group)
     assert await _start(queen, "groups.back", group) == []
-    options = {"timestamp": messages[0]["createdAt"]}
+    # A moment before the second message, so behind the first.
+    second = datetime.datetime.fromisoformat(messages[1]["createdAt"].replace("Z", "+00:00"))
+    options = {"timestamp": (second - datetime.timedelta(microseconds=1)).isoformat()}
     answer = await queen.admin.seek_consumer_group(group, "groups.back", options)
     assert answer["success"] is True, answer
-    # The place is behind what was pushed at that time or before.
     assert await _start(queen, "groups.back", group) == [1, 2]
     options = {"timestamp": "2001-01-01T00:00:00Z"}
     await queen.admin.seek_consumer_group(group, "groups.back", options)

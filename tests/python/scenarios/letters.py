@@ -2,8 +2,8 @@
 
 import asyncio
 
-from capability import NACKS_SAY_WHY, needs
-from verbs import ack, consume_until, data, dead_letters, fixed, pop, push
+from capability import ADMIN, BURIES_BY_HAND, NACKS_SAY_WHY, needs
+from verbs import ack, consume_until, data, dead_letters, failure, fixed, pop, push
 
 
 async def _bury(queen, queue, payloads, partition=None, group=None, error="boom"):
@@ -92,11 +92,36 @@ async def dead_letters_come_in_pages_and_between_times(queen):
     assert data(first["messages"]) == [4, 3] and first["total"] == 5, first
     last = await queen.queue("dlq.pages").dlq().limit(2).offset(4).get()
     assert data(last["messages"]) == [0] and last["total"] == 5, last
-    times = {letter["data"]: letter["failedAt"] for letter in await dead_letters(queen, "dlq.pages")}
+    letters = await dead_letters(queen, "dlq.pages")
+    times = {letter["data"]: letter["failedAt"] for letter in letters}
     window = await queen.queue("dlq.pages").dlq().from_(times[1]).to(times[3]).get()
     assert set(data(window["messages"])) >= {2} and 0 not in data(window["messages"]), window
     none = await queen.queue("dlq.pages").dlq().to("2001-01-01T00:00:00Z").get()
     assert none["messages"] == [] and none["total"] == 0, none
+
+
+@needs(ADMIN)
+async def a_dead_letter_can_be_pushed_again(queen):
+    await _bury(queen, "dlq.again", ["a", "b"], "p")
+    newest, oldest = await dead_letters(queen, "dlq.again")
+    address = oldest["partitionId"], oldest["transactionId"]
+    answer = await queen.admin.retry_message(*address)
+    assert answer["success"] is True and answer["transactionId"] != address[1], answer
+    assert data(await dead_letters(queen, "dlq.again")) == ["b"]
+    message = (await pop(queen.queue("dlq.again")))[0]
+    assert (message["data"], message["transactionId"]) == ("a", answer["transactionId"]), message
+    error = await failure(queen.admin.retry_message(*address))
+    assert error.response.status_code == 404, error
+
+
+@needs(BURIES_BY_HAND)
+async def a_message_can_be_made_a_dead_letter_by_hand(queen):
+    await push(queen, "dlq.hand", ["bad", "good"])
+    message = (await pop(queen.queue("dlq.hand"), group="look"))[0]
+    address = message["partitionId"], message["transactionId"]
+    assert (await queen.admin.move_message_to_dlq(*address))["success"] is True
+    assert data(await dead_letters(queen, "dlq.hand")) == ["bad"]
+    assert data(await pop(queen.queue("dlq.hand"), batch=2)) == ["good"]
 
 
 async def a_transaction_can_bury(queen):

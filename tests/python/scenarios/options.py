@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from capability import RETRY_LIMITED, needs
-from verbs import ack, connected, data, pop, push, wait_pop
+from verbs import ack, connected, data, failure, pop, push, wait_pop
 
 
 async def _hidden_to_new_groups(queen, queue, seconds):
@@ -58,7 +58,8 @@ async def a_retry_delay_hides_what_failed(queen):
     message = (await pop(queen.queue("options.retry")))[0]
     began = time.monotonic()
     await ack(queen, message, False)
-    assert data(await pop(queen.queue("options.retry"), batch=2, group="other")) == ["fails", "behind"]
+    other = await pop(queen.queue("options.retry"), batch=2, group="other")
+    assert data(other) == ["fails", "behind"]
     messages = await wait_pop(queen.queue("options.retry"), batch=2)
     assert data(messages) == ["fails", "behind"] and time.monotonic() - began >= 1.45
 
@@ -69,17 +70,17 @@ async def what_is_past_its_retention_is_hidden(queen):
     await _hidden_to_new_groups(queen, "options.retention", 1)
 
 
-async def what_is_completed_and_past_its_retention_is_hidden(queen):
+async def what_a_group_has_not_completed_outlives_the_completed_retention(queen):
     queue = "options.completed"
     options = {"retention_enabled": True, "completed_retention_seconds": 1}
     await queen.queue(queue).config(options).create()
-    await push(queen, queue, ["kept", "consumed"])
-    messages = await pop(queen.queue(queue), batch=2, group="one")
-    await ack(queen, messages, True, group="one")
+    await push(queen, queue, ["m", "n"])
+    await ack(queen, await pop(queen.queue(queue), batch=2, group="fast"), True, group="fast")
+    held = await pop(queen.queue(queue), batch=2, group="slow")
     await asyncio.sleep(1.1)
-    # Nobody else has consumed it, and a retention that only cleans up takes nothing unconsumed.
-    await push(queen, queue, ["fresh"])
-    assert data(await pop(queen.queue(queue), batch=9, group="one")) == ["fresh"]
+    await ack(queen, held, "retry", group="slow")
+    assert data(await pop(queen.queue(queue), batch=2, group="slow")) == ["m", "n"]
+    assert await pop(queen.queue(queue), batch=2, group="fast") == []
 
 
 async def retention_needs_its_switch(queen):
@@ -148,10 +149,19 @@ async def a_push_to_a_full_queue_says_its_code(queen):
     await queen.queue("options.full-code").config({"max_size": 1}).create()
     await push(queen, "options.full-code", ["a"])
     async with connected(retry_429={"max_attempts": 1}) as pushing:
-        try:
-            await pushing.queue("options.full-code").push([{"data": "b"}])
-        except Exception as error:
-            assert error.code == "queue_full" and error.response.status_code == 429, error
-            assert error.retry_after_seconds is not None, error
-            return
-    raise AssertionError("a full queue took a message")
+        error = await failure(pushing.queue("options.full-code").push([{"data": "b"}]))
+    assert error.code == "queue_full" and error.response.status_code == 429, repr(error)
+    assert error.retry_after_seconds is not None, repr(error)
+
+
+@needs(RETRY_LIMITED)
+async def a_push_is_repeated_until_there_is_room(queen):
+    await queen.queue("options.full-wait").config({"max_size": 1}).create()
+    await push(queen, "options.full-wait", ["a"])
+    # The client repeats it by itself, at the pace that the server names.
+    waiting = asyncio.create_task(push(queen, "options.full-wait", ["b"]))
+    for expected in ("a", "b"):
+        messages = await wait_pop(queen.queue("options.full-wait"))
+        assert data(messages) == [expected], messages
+        await ack(queen, messages)
+    await waiting

@@ -52,7 +52,8 @@ async def what_is_asked_for_is_not_the_server_s_choice(queen):
 @needs(AUTOPILOT)
 async def without_autopilot_the_old_defaults_hold(queen):
     await push(queen, "autopilot.off", range(5))
-    messages, decision = await queen.queue("autopilot.off").autopilot(False).wait(False).pop_result()
+    queue = queen.queue("autopilot.off").autopilot(False).wait(False)
+    messages, decision = await queue.pop_result()
     assert data(messages) == [0] and decision is None, (messages, decision)
 
 

@@ -179,14 +179,15 @@ async def a_namespace_and_task_are_a_filter(queen):
 
 
 async def a_filter_takes_the_queue_of_higher_priority_first(queen):
-    for queue, priority in (("pop.low", 1), ("pop.high", 7), ("pop.middle", 3)):
+    priorities = {"pop.low": 1, "pop.high": 7, "pop.middle": 3}
+    for queue, priority in priorities.items():
         created = queen.queue(queue).namespace("priorities").task("t")
         await created.config({"priority": priority}).create()
         await push(queen, queue, [queue])
     seen = []
     for _ in range(3):
         message = (await pop(queen.queue().namespace("priorities")))[0]
-        assert message["priority"] == {"pop.low": 1, "pop.high": 7, "pop.middle": 3}[message["queue"]]
+        assert message["priority"] == priorities[message["queue"]], message
         seen.append(message["data"])
     assert seen == ["pop.high", "pop.middle", "pop.low"], seen
 

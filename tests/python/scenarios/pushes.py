@@ -67,6 +67,12 @@ async def a_trace_id_goes_with_the_message(queen):
     assert [message["traceId"] for message in messages] == [trace_id, None]
 
 
+async def a_producer_cannot_name_itself(queen):
+    item = {"queue": "push.producer", "payload": 1, "producerSub": "somebody else"}
+    await queen._http_client.post("/api/v1/push", {"items": [item]})
+    assert (await pop(queen.queue("push.producer")))[0]["producerSub"] is None
+
+
 async def the_same_transaction_id_is_stored_once_for_each_partition(queen):
     async def push_to(partition):
         item = {"data": 1, "transactionId": "t"}
