@@ -72,6 +72,8 @@ PENDING = {
             "a_namespace_and_task_are_a_filter",
             "a_filter_takes_the_queue_of_higher_priority_first",
             "a_waiting_filter_is_answered_by_a_push",
+            "a_queue_made_by_a_push_has_a_namespace_and_a_task",
+            "a_consumer_may_name_a_namespace",
         ],
         "conflation is not there yet": [
             "only_the_newest_message_is_delivered",

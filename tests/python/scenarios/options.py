@@ -160,6 +160,9 @@ async def a_push_is_repeated_until_there_is_room(queen):
     await push(queen, "options.full-wait", ["a"])
     # The client repeats it by itself, at the pace that the server names.
     waiting = asyncio.create_task(push(queen, "options.full-wait", ["b"]))
+    # It is refused at least once: what comes after it is refused as well.
+    async with connected(retry_429={"max_attempts": 1}) as pushing:
+        await failure(pushing.queue("options.full-wait").push([{"data": "c"}]))
     for expected in ("a", "b"):
         messages = await wait_pop(queen.queue("options.full-wait"))
         assert data(messages) == [expected], messages

@@ -43,6 +43,28 @@ async def a_waiting_pop_is_answered_by_a_push(queen):
     assert [data(await waiter) for waiter in waiting] == [["here"]] * 3
 
 
+async def waiting_pops_share_what_arrives(queen):
+    queue = "pop.share"
+    await queen.queue(queue).create()
+    async with connected() as many:
+        waiting = [asyncio.create_task(wait_pop(many.queue(queue))) for _ in range(20)]
+        await pop(many.queue("pop.share.other"))
+        await asyncio.gather(*(push(queen, queue, [n], f"p{n}") for n in range(20)))
+        got = [data(await waiter) for waiter in waiting]
+    assert sorted(got) == [[n] for n in range(20)], got
+
+
+async def a_waiting_pop_honours_where_its_group_starts(queen):
+    await push(queen, "pop.wait-new", ["history"])
+    queue = queen.queue("pop.wait-new").subscription_mode("new")
+    waiting = asyncio.create_task(wait_pop(queue, group="new"))
+    while not waiting.done():
+        # The first of them may still be older than the group.
+        await push(queen, "pop.wait-new", ["news"])
+        await asyncio.sleep(0.1)
+    assert data(await waiting) == ["news"]
+
+
 @needs(POLL_TIMEOUT)
 async def a_waiting_pop_ends_empty_after_its_time(queen):
     began = time.monotonic()
@@ -198,3 +220,24 @@ async def a_waiting_filter_is_answered_by_a_push(queen):
     await pop(queen.queue("pop.filter-wait.other"))
     await push(queen, "pop.filter-wait", ["here"])
     assert data(await waiting) == ["here"]
+
+
+async def a_queue_made_by_a_push_has_a_namespace_and_a_task(queen):
+    await push(queen, "filter-auto.invoice.eu", ["m"])
+    assert await pop(queen.queue().namespace("filter-auto").task("eu")) == []
+    assert data(await pop(queen.queue().namespace("filter-auto").task("invoice"))) == ["m"]
+
+
+async def a_consumer_may_name_a_namespace(queen):
+    for queue in ("pop.ns.1", "pop.ns.2"):
+        await queen.queue(queue).namespace("filter-consume").task("work").create()
+        await push(queen, queue, range(5))
+    seen = {"pop.ns.1": [], "pop.ns.2": []}
+
+    async def handle(message):
+        seen[message["queue"]].append(message["data"])
+
+    queue = queen.queue().namespace("filter-consume").task("work").group("g")
+    await queue.batch(3).limit(10).each().consume(handle)
+    assert seen == {"pop.ns.1": list(range(5)), "pop.ns.2": list(range(5))}, seen
+    assert await pop(queen.queue().namespace("filter-consume"), group="g") == []
