@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Message, encode, text};
 pub use cluster::Database;
-pub use server::{Server, Settings};
+pub use server::{Server, Settings, die_with_the_test};
 pub use wire::Wire;
 
 /// Longer than anything on a loaded machine takes, shorter than a reader's patience.

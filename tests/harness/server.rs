@@ -138,8 +138,8 @@ impl Drop for Server {
     }
 }
 
-/// The servers of a test are started on the test's thread, so they die with it at the latest.
-fn die_with_the_test() -> io::Result<()> {
+/// What a test starts is started on the test's thread, so it dies with it at the latest.
+pub fn die_with_the_test() -> io::Result<()> {
     // SAFETY: PR_SET_PDEATHSIG takes a signal number and no pointer.
     match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
         0 => Ok(()),
