@@ -1,8 +1,9 @@
 //! How cores reach the owner of a (queue, group), and each other.
 //!
-//! On one core everything is a direct call. Between cores it is a message into the owner's
-//! mailbox. One mailbox takes the messages of all cores in order of sending, so a pop that starts
-//! after a push was answered cannot reach the owner before the news of that push.
+//! On one core everything is a direct call. With several it is a message into the owner's mailbox,
+//! also where the owner is the core that sends. One mailbox takes the messages of all cores in
+//! order of sending, so a pop that starts after a push was answered cannot reach the owner before
+//! the news of that push.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -114,12 +115,7 @@ impl Engine {
     ) -> Result<Vec<Reservation>, Error> {
         let (grant, granted) = oneshot::channel();
         let ask = Ask { partition, partitions_max, wait, grant };
-        let owner = self.owner(key);
-        if owner == self.core {
-            self.handle(Message::Ask { key: key.clone(), ask });
-        } else {
-            let _ = self.peers[owner].send(Message::Ask { key: key.clone(), ask }).await;
-        }
+        self.tell(Message::Ask { key: key.clone(), ask }).await;
         granted.await.map_err(|_| {
             pg::Error::Unavailable("the partitions of the queue could not be read".to_owned())
                 .into()
@@ -146,9 +142,10 @@ impl Engine {
             | Message::Changed { .. }
             | Message::Stop => self.core,
         };
-        if owner == self.core {
+        if self.peers.len() == 1 {
             self.handle(message);
         } else {
+            // A direct call would overtake what other cores have sent to this one already.
             let _ = self.peers[owner].send(message).await;
         }
     }
@@ -192,8 +189,12 @@ impl Engine {
 
     fn queue_changed(&self, queue: &str, deleted: bool) {
         self.catalog.forget(queue);
+        let mut dispatch = self.dispatch.borrow_mut();
         if deleted {
-            self.dispatch.borrow_mut().forget_queue(queue);
+            dispatch.forget_queue(queue);
+        } else {
+            // What rests in a ring may rest for a delay or a window that the queue has no longer.
+            dispatch.scans_are_stale();
         }
     }
 
