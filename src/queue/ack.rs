@@ -279,9 +279,11 @@ async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::
                 .iter()
                 .filter_map(|(offset, failures)| {
                     // The last of those that decided: the worst that was said of the message.
-                    let said = entries.iter().zip(merged.entries());
-                    let said = said.filter(|(entry, _)| entry.offset == Some(*offset));
-                    let (_, entry) = said.max_by_key(|(entry, _)| entry.status)?;
+                    let said = entries.iter().zip(&settlement.entries).zip(merged.entries());
+                    let said = said.filter(|((entry, settled), _)| {
+                        settled.dead && entry.offset == Some(*offset)
+                    });
+                    let (_, entry) = said.max_by_key(|((entry, _), _)| entry.status)?;
                     let error = entry.error.clone().unwrap_or_else(|| RETRIES_EXHAUSTED.to_owned());
                     Some(DeadLetter {
                         offset: Offset(*offset),
