@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::op::Status;
-use super::reference::{DeadLetter, Fate, Fault, Model, Offset, Place};
+use super::reference::{DeadLetter, Fate, Fault, Model, Offset, Place, Poison};
 
 pub const NOT_FOUND: &str = "Message not found";
 pub const NO_LEASE: &str = "Invalid or expired lease";
@@ -88,7 +88,17 @@ fn apply_part(model: &mut Model, group: &str, entries: &[&Entry]) -> Vec<Expecte
     };
     let judged: Vec<Judged> = entries
         .iter()
-        .map(|entry| judge(place, find(&entry.transaction_id), entry.lease.as_deref(), fault))
+        .map(|entry| {
+            let (offset, lease) = (find(&entry.transaction_id), entry.lease.as_deref());
+            // Who pops next buries it, and whether that is done yet is not known here.
+            let dying = lease.is_none()
+                && offset == Some(place.cursor())
+                && place.poison(limit) != Poison::No;
+            if dying {
+                return Judged::Idle(vec![Some(NO_LEASE), None]);
+            }
+            judge(place, offset, lease, fault)
+        })
         .collect();
     let mut worst: BTreeMap<Offset, (Status, Option<String>)> = BTreeMap::new();
     for (judged, entry) in judged.iter().zip(entries) {

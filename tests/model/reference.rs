@@ -254,7 +254,7 @@ impl Place {
         }
     }
 
-    fn poison(&self, retry_limit: u32) -> Poison {
+    pub fn poison(&self, retry_limit: u32) -> Poison {
         let at = self.cursor();
         let Some(lease) = self.lease.as_ref().filter(|lease| lease.expired) else {
             return Poison::No;

@@ -351,9 +351,7 @@ impl<'s> Run<'s> {
         let mut any = false;
         for (partition, poison) in due {
             let stored = self.cursor(group, &partition);
-            let queue = self.model.queue.as_mut();
-            let place = queue.and_then(|queue| queue.place(group, &partition));
-            let cursor = place.map_or(0, |place| place.cursor());
+            let cursor = self.first_open(group, &partition);
             let messages = answer["messages"].as_array();
             let delivered = messages.into_iter().flatten().any(|message| {
                 message["partition"] == partition.as_str() && message["offset"] == cursor
@@ -362,15 +360,31 @@ impl<'s> Run<'s> {
                 // Whether it should have been is judged with the rest of the answer.
                 continue;
             }
-            if stored.is_some_and(|stored| stored > cursor) {
-                self.tell(&format!("message {cursor} of {partition} is buried"));
-                self.model.bury(group, &partition);
+            if self.see_burial(group, &partition, stored) {
                 any = true;
             } else if pop.partition.is_some() && poison == Poison::Must {
                 return Err(format!("message {cursor} of {partition} is at its limit, and stays"));
             }
         }
         Ok(any)
+    }
+
+    fn first_open(&mut self, group: &str, partition: &str) -> usize {
+        let queue = self.model.queue.as_mut();
+        let place = queue.and_then(|queue| queue.place(group, partition));
+        place.map_or(0, |place| place.cursor())
+    }
+
+    /// Whether the cursor that is stored says that a message which was due is buried.
+    pub fn see_burial(&mut self, group: &str, partition: &str, stored: Option<usize>) -> bool {
+        let cursor = self.first_open(group, partition);
+        let due = self.model.poison(group, partition) != Poison::No;
+        let buried = due && stored.is_some_and(|stored| stored > cursor);
+        if buried {
+            self.tell(&format!("message {cursor} of {partition} is buried"));
+            self.model.bury(group, partition);
+        }
+        buried
     }
 
     fn popped(&mut self, pop: &Pop, answer: &Value) -> Result<(), Difference> {

@@ -38,8 +38,16 @@ impl Run<'_> {
         row.expect("the tables exist").map(|row| number(row.get(0)))
     }
 
-    /// Logs, places and dead letters.
+    /// Logs, places and dead letters, as they are at one moment.
     pub fn compare_state(&mut self) -> Result<(), Difference> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+        self.stage.sql.batch_execute(begin).expect("no transaction is open");
+        let compared = self.compare_all();
+        self.stage.sql.batch_execute("COMMIT").expect("the transaction is open");
+        compared
+    }
+
+    fn compare_all(&mut self) -> Result<(), Difference> {
         self.compare_logs()?;
         self.compare_places()?;
         let rows = self.stage.sql.query(LETTERS, &[&self.queue]).expect("the tables exist");
@@ -89,6 +97,8 @@ impl Run<'_> {
         let mut seen = Vec::new();
         for row in rows {
             let (group, partition): (String, String) = (row.get(0), row.get(1));
+            // A burial may be done after the pop that saw to it was answered.
+            self.see_burial(&group, &partition, Some(number(row.get(2))));
             let place = self.model.queue.as_mut().and_then(|q| q.place(&group, &partition));
             let Some(place) = place else {
                 return Err(format!("{group} has a place in {partition}"));
