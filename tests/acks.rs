@@ -4,6 +4,7 @@
 mod harness;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use harness::{Message, Server, eventually, text};
 use serde_json::{Value, json};
@@ -373,6 +374,76 @@ fn an_entry_that_is_repeated_does_not_stand_for_its_neighbour() {
         server.ack(&messages[1], "retry");
         assert_eq!(pop(&server, queue).1, [1], "{queue}: the one in the middle was not named");
     }
+}
+
+#[test]
+fn the_error_of_a_dead_letter_is_that_of_the_entry_that_made_it() {
+    let server = Server::start();
+    queue_of(&server, "q", 1, 3);
+    let message = server.pop("q", "").remove(0);
+    let entry = |status: &str, error: &str| {
+        let (transaction, partition) = (&message["transactionId"], &message["partitionId"]);
+        json!({
+            "transactionId": transaction, "partitionId": partition, "status": status,
+            "leaseId": message["leaseId"], "error": error,
+        })
+    };
+    let body = json!({ "acknowledgments": [entry("dlq", "broken"), entry("completed", "fine")] });
+    let answer = server.post("/api/v1/ack/batch", &body).expect(200);
+    assert_eq!((&answer[0]["dlq"], &answer[1]["dlq"]), (&json!(true), &json!(true)));
+    let row = server.database.connect().query_one("SELECT error FROM dead_letters", &[]);
+    assert_eq!(row.expect("there is one").get::<_, String>(0), "broken");
+}
+
+#[test]
+fn no_failure_is_lost_where_only_some_entries_name_the_lease() {
+    let server = Server::start();
+    for (n, with_lease) in ["completed", "failed"].into_iter().enumerate() {
+        let queue = format!("q{n}");
+        queue_of(&server, &queue, 1, 3);
+        let message = server.pop(&queue, "").remove(0);
+        let mut unnamed = message.clone();
+        unnamed["leaseId"] = Value::Null;
+        let without = if with_lease == "failed" { "completed" } else { "failed" };
+        let answers = server.ack_batch(&[(&message, with_lease), (&unnamed, without)]);
+        answers.iter().for_each(assert_accepted);
+        let again = server.pop(&queue, "").remove(0);
+        assert_eq!(again["retryCount"], 1, "{with_lease} named the lease");
+    }
+}
+
+/// Pops and lets the lease of 300 seconds expire.
+fn pop_and_die(server: &Server, queue: &str, batch: usize) -> Vec<Message> {
+    let messages = server.pop_partition(queue, "p", &format!("batch={batch}"));
+    server.database.pass(Duration::from_secs(400));
+    messages
+}
+
+#[test]
+fn a_message_that_fails_after_its_leases_expired_is_still_delivered_alone() {
+    let server = Server::start();
+    queue_of(&server, "q", 3, 9);
+    for _ in 0..2 {
+        assert_eq!(pop_and_die(&server, "q", 3).len(), 3);
+    }
+    for retries in 2..4 {
+        let messages = server.pop_partition("q", "p", "batch=3");
+        assert_eq!(messages.len(), 1, "it is isolated until it is passed");
+        assert_eq!(messages[0]["retryCount"], retries);
+        server.ack(&messages[0], "failed");
+    }
+    server.complete_all(&server.pop_partition("q", "p", "batch=3"));
+    assert_eq!(server.pop_partition("q", "p", "batch=3").len(), 2);
+}
+
+#[test]
+fn a_late_ack_of_a_message_that_was_buried_is_refused() {
+    let server = Server::start();
+    queue_of(&server, "q", 2, 0);
+    let messages = pop_and_die(&server, "q", 1);
+    let next = eventually("the next message", || server.pop_partition("q", "p", "").pop());
+    assert_eq!((next["data"].as_i64(), dead_letters(&server)), (Some(1), 1));
+    assert_refused(&server.ack(&messages[0], "completed"), NO_LEASE);
 }
 
 #[test]

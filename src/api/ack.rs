@@ -16,10 +16,9 @@ use crate::queue::{AckEntry, AckRequest, Acked, Engine, Queue, Refusal, Settled}
 /// Entries of one batch. More than a pop gives out, and a bound on what one request may lock.
 const ENTRIES_MAX: usize = 100_000;
 
-/// The entries of a request that concern one partition under one lease.
+/// The entries of a request that concern one partition.
 struct Part {
     partition: PartitionId,
-    lease: Option<Uuid>,
     entries: Vec<AckEntry>,
     /// Where the entries stand in the request.
     places: Vec<usize>,
@@ -73,9 +72,9 @@ impl Plan {
             let transaction_id = entry.transaction_id.into_owned();
             // A text that cannot be an id of ours names nothing that exists.
             if let Some(partition) = PartitionId::parse(&entry.partition_id) {
-                let lease = entry.lease_id.map(|text| lease(&text));
-                let part = plan.part(partition, lease);
+                let part = plan.part(partition);
                 part.entries.push(AckEntry {
+                    lease: entry.lease_id.map(|text| lease(&text)),
                     transaction_id: transaction_id.clone(),
                     key: TransactionName::new(&transaction_id).key_in(partition),
                     status: entry.status,
@@ -88,11 +87,11 @@ impl Plan {
         plan
     }
 
-    fn part(&mut self, partition: PartitionId, lease: Option<Uuid>) -> &mut Part {
-        let same = |part: &Part| part.partition == partition && part.lease == lease;
+    fn part(&mut self, partition: PartitionId) -> &mut Part {
+        let same = |part: &Part| part.partition == partition;
         // Nearly always the last one: a consumer acks partition by partition.
         let at = self.parts.iter().rposition(same).unwrap_or_else(|| {
-            self.parts.push(Part { partition, lease, entries: Vec::new(), places: Vec::new() });
+            self.parts.push(Part { partition, entries: Vec::new(), places: Vec::new() });
             self.parts.len() - 1
         });
         &mut self.parts[at]
@@ -141,7 +140,7 @@ async fn run_part(
     group: &Arc<str>,
     part: Part,
 ) -> Result<(Vec<usize>, Names, Acked), Error> {
-    let Part { partition, lease, entries, places } = part;
+    let Part { partition, entries, places } = part;
     let refuse = |refusal| {
         let settled = Settled { refusal: Some(refusal), dead: false };
         Acked { entries: vec![settled; places.len()], released: false, pending: false }
@@ -156,7 +155,7 @@ async fn run_part(
         return Ok((places, names, acked));
     };
     let group_name = Rc::from(&**group);
-    let request = AckRequest { partition, group: found.id, group_name, lease, entries };
+    let request = AckRequest { partition, group: found.id, group_name, entries };
     let acked = engine.ack(request).await?;
     if acked.released {
         engine.lease_ended(group, &queue.known(partition, &partition_name), acked.pending);

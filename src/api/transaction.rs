@@ -99,8 +99,8 @@ impl Plan {
         acks.push(TransactionAck {
             partition,
             group: Arc::clone(group),
-            lease: entry.lease_id.map(|text| ack::lease(&text)),
             entry: AckEntry {
+                lease: entry.lease_id.map(|text| ack::lease(&text)),
                 key: TransactionName::new(&entry.transaction_id).key_in(partition),
                 transaction_id: entry.transaction_id.into_owned(),
                 status: entry.status,

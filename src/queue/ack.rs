@@ -11,7 +11,7 @@ use futures_channel::oneshot;
 use hashbrown::{HashMap, HashSet};
 use uuid::Uuid;
 
-use super::settle::{AckStatus, Entry, Refusal, Settled, settle};
+use super::settle::{AckStatus, Entry, Refusal, Settled, Settlement, settle};
 use super::{Engine, Error, lanes};
 use crate::ids::{GroupId, Offset, PartitionId, TransactionKey};
 use crate::pg::{self, AckedCompleted, DeadLetter, Session};
@@ -27,20 +27,38 @@ const RETRIES_EXHAUSTED: &str = "Retries exhausted";
 
 #[derive(Debug, Clone)]
 pub struct AckEntry {
+    /// `None`: whichever lease is live.
+    pub lease: Option<Uuid>,
     pub transaction_id: String,
     pub key: TransactionKey,
     pub status: AckStatus,
     pub error: Option<String>,
 }
 
-/// The entries of one request for one partition under one lease.
+/// The entries of one request for one partition. They are judged together, so that what one says
+/// is not undone by another that spells the lease differently.
 #[derive(Debug, Clone)]
 pub struct AckRequest {
     pub partition: PartitionId,
     pub group: GroupId,
     pub group_name: Rc<str>,
-    pub lease: Option<Uuid>,
+    /// At least one.
     pub entries: Vec<AckEntry>,
+}
+
+impl AckRequest {
+    fn lease(&self) -> Option<Uuid> {
+        self.entries.first().and_then(|entry| entry.lease)
+    }
+
+    /// Whether all entries give the same lease, or none, as they nearly always do.
+    fn has_one_lease(&self) -> bool {
+        self.entries.iter().all(|entry| entry.lease == self.lease())
+    }
+
+    fn merges_with(&self, other: &Self) -> bool {
+        self.lease() == other.lease() && self.has_one_lease() && other.has_one_lease()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -63,7 +81,7 @@ pub(super) struct AckQueue {
     in_flight: HashSet<(PartitionId, GroupId)>,
 }
 
-/// Acks of one (partition, group) under one lease, from one or more requests.
+/// Acks of one (partition, group): of one request, or of several under one lease.
 pub(super) struct Merged {
     pending: Vec<Pending>,
 }
@@ -156,6 +174,7 @@ async fn run_completed(
 ) -> Result<Vec<AckedCompleted>, pg::Error> {
     let mut answers = vec![AckedCompleted::NeedsCare; all.len()];
     let simple: Vec<usize> = (0..all.len())
+        .filter(|i| all[*i].request().has_one_lease())
         .filter(|i| all[*i].entries().all(|entry| entry.status == AckStatus::Completed))
         .collect();
     if simple.is_empty() {
@@ -164,7 +183,8 @@ async fn run_completed(
     let acks: Vec<pg::Ack<'_>> = simple
         .iter()
         .map(|i| {
-            let AckRequest { partition, group, lease, .. } = *all[*i].request();
+            let AckRequest { partition, group, .. } = *all[*i].request();
+            let lease = all[*i].request().lease();
             let messages = all[*i].entries().map(|entry| &entry.key).collect();
             pg::Ack { partition, group, lease, messages }
         })
@@ -189,7 +209,7 @@ async fn run_carefully(session: &Session, merged: &Merged) -> Result<Acked, pg::
 
 /// Locks the group's state, judges the entries against it, and stores what they make of it.
 async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::Error> {
-    let AckRequest { partition, group, lease, .. } = *merged.request();
+    let AckRequest { partition, group, .. } = *merged.request();
     session
         .transaction(async |session| {
             let state = pg::ack_lock(session, partition, group).await?;
@@ -197,23 +217,26 @@ async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::
             let entries: Vec<Entry> = merged
                 .entries()
                 .zip(&offsets)
-                .map(|(entry, offset)| Entry { offset: *offset, status: entry.status, lease })
+                .map(|(entry, offset)| {
+                    let AckEntry { status, lease, .. } = *entry;
+                    Entry { offset: *offset, status, lease }
+                })
                 .collect();
             let Some(state) = state else {
                 return Ok(refused(&entries));
             };
             let settlement = settle(&state, &entries);
-            let Some(update) = settlement.update else {
+            let Some(update) = &settlement.update else {
                 let entries = settlement.entries;
                 return Ok(Acked { entries, released: false, pending: false });
             };
             let acks: Vec<&AckEntry> = merged.entries().collect();
-            let letters = dead_letters(&settlement.dead, &entries, &acks);
+            let letters = dead_letters(&settlement, &entries, &acks);
             if !letters.is_empty() {
                 let group_name = &merged.request().group_name;
                 pg::dead_letter(session, partition, group_name, &letters).await?;
             }
-            pg::ack_store(session, partition, group, &update).await?;
+            pg::ack_store(session, partition, group, update).await?;
             let pending = update.cursor < state.lease_end;
             Ok(Acked { entries: settlement.entries, released: update.release, pending })
         })
@@ -222,13 +245,17 @@ async fn settle_stored(session: &Session, merged: &Merged) -> Result<Acked, pg::
 
 /// What becomes of the messages that `entries` end: `acks` are what the entries were made of.
 pub(super) fn dead_letters(
-    dead: &[(i64, i32)],
+    settlement: &Settlement,
     entries: &[Entry],
     acks: &[&AckEntry],
 ) -> Vec<DeadLetter> {
-    let letters = dead.iter().filter_map(|(offset, failures)| {
-        let at = entries.iter().rposition(|entry| entry.offset == Some(*offset))?;
-        let ack = acks.get(at)?;
+    let letters = settlement.dead.iter().filter_map(|(offset, failures)| {
+        // The last of those that decided: the worst that was said of the message.
+        let said = entries.iter().zip(&settlement.entries).zip(acks);
+        let said = said
+            .filter(|((entry, settled), _)| settled.dead && entry.offset == Some(*offset))
+            .max_by_key(|((entry, _), _)| entry.status);
+        let (_, ack) = said?;
         let error = ack.error.clone().unwrap_or_else(|| RETRIES_EXHAUSTED.to_owned());
         Some(DeadLetter {
             offset: Offset(*offset),
@@ -302,7 +329,7 @@ impl AckQueue {
                     index.insert(place, merged.len());
                     merged.push(Merged { pending: vec![pending] });
                 }
-                Some(at) if merged[*at].request().lease == pending.request.lease => {
+                Some(at) if merged[*at].request().merges_with(&pending.request) => {
                     merged[*at].pending.push(pending);
                 }
                 Some(_) => left.push_back(pending),

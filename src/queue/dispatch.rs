@@ -297,6 +297,8 @@ impl<R> Dispatch<R> {
         for ring in self.rings.values_mut() {
             match &ring.key.source {
                 Source::Queue(name) if &**name == queue && deleted => ring.forget(),
+                // What rests may rest for a delay or a window that the queue has no longer.
+                Source::Queue(name) if &**name == queue => ring.scanned_at = None,
                 Source::Queue(_) => {}
                 Source::Filter { .. } => ring.forget_queue(queue),
             }

@@ -1,8 +1,9 @@
 //! How cores reach the owner of a (queue, group), and each other.
 //!
-//! On one core everything is a direct call. Between cores it is a message into the owner's
-//! mailbox. One mailbox takes the messages of all cores in order of sending, so a pop that starts
-//! after a push was answered cannot reach the owner before the news of that push.
+//! On one core everything is a direct call. With several it is a message into the owner's mailbox,
+//! also where the owner is the core that sends. One mailbox takes the messages of all cores in
+//! order of sending, so a pop that starts after a push was answered cannot reach the owner before
+//! the news of that push.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;

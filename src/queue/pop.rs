@@ -81,6 +81,14 @@ struct Candidate {
     reservation: Option<Reservation>,
 }
 
+/// What became of the partitions that a pop tried.
+enum Tried {
+    Popped(Popped),
+    Nothing,
+    /// Messages went to the dead letters; what is behind them may be there for the taking.
+    Buried,
+}
+
 impl PopRequest {
     fn key(&self) -> GroupKey {
         GroupKey { source: self.source.clone(), group: Arc::clone(&self.group) }
@@ -143,7 +151,7 @@ impl Engine {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(granted) = runtime::timeout(left, waiting).await else { return Ok(None) };
             let candidates = granted?.into_iter().map(Candidate::from).collect();
-            if let Some(popped) = self.try_candidates(request, candidates).await? {
+            if let Tried::Popped(popped) = self.try_candidates(request, candidates).await? {
                 return Ok(Some(popped));
             }
             if Instant::now() >= deadline {
@@ -163,8 +171,7 @@ impl Engine {
                 return Ok(None);
             };
             let known = queue.known(partition, &name);
-            let candidates = vec![Candidate { known, reservation: None }];
-            return self.try_candidates(request, candidates).await;
+            return self.pop_named(request, known).await;
         }
         let key = request.key();
         for _ in 0..attempts {
@@ -173,8 +180,24 @@ impl Engine {
                 return Ok(None);
             }
             let candidates = granted.into_iter().map(Candidate::from).collect();
-            if let Some(popped) = self.try_candidates(request, candidates).await? {
+            if let Tried::Popped(popped) = self.try_candidates(request, candidates).await? {
                 return Ok(Some(popped));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn pop_named(
+        self: &Rc<Self>,
+        request: &PopRequest,
+        known: Known,
+    ) -> Result<Option<Popped>, Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            let candidates = vec![Candidate { known: known.clone(), reservation: None }];
+            match self.try_candidates(request, candidates).await? {
+                Tried::Popped(popped) => return Ok(Some(popped)),
+                Tried::Nothing => return Ok(None),
+                Tried::Buried => {}
             }
         }
         Ok(None)
@@ -243,14 +266,14 @@ impl Engine {
         self: &Rc<Self>,
         request: &PopRequest,
         candidates: Vec<Candidate>,
-    ) -> Result<Option<Popped>, Error> {
-        let Some(first) = candidates.first() else { return Ok(None) };
+    ) -> Result<Tried, Error> {
+        let Some(first) = candidates.first() else { return Ok(Tried::Nothing) };
         let Some((queue, group)) = self.queue_and_group(request, &first.known.labels.queue).await?
         else {
             for candidate in candidates {
                 self.conclude(request, &candidate.known, candidate.reservation, Outcome::Drained);
             }
-            return Ok(None);
+            return Ok(Tried::Nothing);
         };
         let claims: Vec<Claim> =
             candidates.iter().map(|candidate| new_claim(request, candidate, group)).collect();
@@ -279,11 +302,13 @@ impl Engine {
         let queue = Rc::clone(&popped.queue);
         let settling = Rc::clone(self).settle_all(request.clone(), queue, group, unsettled);
         if popped.partitions.is_empty() {
-            settling.await;
-            return Ok(None);
+            let buried = settling.await;
+            return Ok(if buried { Tried::Buried } else { Tried::Nothing });
         }
-        runtime::spawn(settling);
-        Ok(Some(popped))
+        runtime::spawn(async move {
+            settling.await;
+        });
+        Ok(Tried::Popped(popped))
     }
 
     /// Tells the owner what became of a partition.
@@ -304,14 +329,16 @@ impl Engine {
         }
     }
 
-    /// Sees to the partitions that could not be claimed as they are.
+    /// Sees to the partitions that could not be claimed as they are. Answers whether messages were
+    /// buried.
     async fn settle_all(
         self: Rc<Self>,
         request: PopRequest,
         queue: Rc<Queue>,
         group: GroupRow,
         unsettled: Vec<(Known, Option<Reservation>, ClaimAnswer)>,
-    ) {
+    ) -> bool {
+        let mut any_buried = false;
         for (known, reservation, answer) in unsettled {
             let (partition, name) = (known.partition, Rc::from(&*request.group));
             let buried = match answer {
@@ -325,6 +352,7 @@ impl Engine {
                     continue;
                 }
             };
+            any_buried |= buried.is_ok();
             let outcome = match buried {
                 Ok(()) => Outcome::Pending,
                 Err(error) => {
@@ -334,6 +362,7 @@ impl Engine {
             };
             self.conclude(&request, &known, reservation, outcome);
         }
+        any_buried
     }
 
     /// The partition is gone, or the group of that number, which another may have followed.
@@ -383,6 +412,7 @@ impl Engine {
             let finished = |offset: &i64| claimed.finished.binary_search(offset).is_ok();
             let offsets = (claimed.start.0..claimed.end.0).filter(|offset| !finished(offset));
             let entries = offsets.map(|offset| AckEntry {
+                lease: Some(lease),
                 transaction_id: String::new(),
                 key: TransactionKey::Derived(Offset(offset)),
                 status: AckStatus::Completed,
@@ -392,7 +422,6 @@ impl Engine {
                 partition: known.partition,
                 group,
                 group_name: Rc::from(&*group_name),
-                lease: Some(lease),
                 entries: entries.collect(),
             };
             let acked = self.ack(request).await?;

@@ -119,12 +119,13 @@ fn apply(
     for (&offset, status) in effective {
         // Leases that expired here were failed deliveries of the first unfinished message.
         let expired = if offset == state.cursor { state.expiries } else { 0 };
-        let before = failures.get(&offset).copied().unwrap_or(0).saturating_add(expired);
+        let acked = failures.get(&offset).copied().unwrap_or(0);
+        let before = acked.saturating_add(expired);
         match status {
             AckStatus::Completed => finished.push(offset),
             AckStatus::Retry => retry = true,
             AckStatus::Failed if before < state.retry_limit => {
-                failures.insert(offset, before + 1);
+                failures.insert(offset, acked + 1);
                 (retry, failed) = (true, true);
             }
             AckStatus::Failed => {
@@ -142,14 +143,13 @@ fn apply(
     let cursor = state.cursor + i64::try_from(passed).unwrap_or(0);
     finished.drain(..passed);
     failures.retain(|offset, _| *offset >= cursor && finished.binary_search(offset).is_err());
-    // A failure of the cursor's message has taken the expiries into its own count.
-    let counted = effective.get(&state.cursor) == Some(&AckStatus::Failed);
     let update = ConsumerUpdate {
         cursor,
         release: retry || cursor >= state.lease_end,
         finished,
         failures: failures.into_iter().collect(),
-        expiries: if cursor > state.cursor || counted { 0 } else { state.expiries },
+        // What failed after it expired is still delivered alone.
+        expiries: if cursor > state.cursor { 0 } else { state.expiries },
         retry_in_ms: if failed { state.retry_delay_ms } else { 0 },
     };
     (update, dead)
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!((update.failures, update.expiries), (vec![(11, 1)], 0));
         state.retry_limit = 3;
         let (update, _) = updated(&state, &[(10, Failed)]);
-        assert_eq!((update.failures, update.expiries), (vec![(10, 3)], 0));
+        assert_eq!((update.failures, update.expiries), (vec![(10, 1)], 2), "three together");
         let (update, _) = updated(&state, &[(11, Completed)]);
         assert_eq!(update.expiries, 2, "the place was not passed");
     }

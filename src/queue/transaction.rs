@@ -29,7 +29,6 @@ const TRANSACTION_ATTEMPTS: usize = 5;
 pub struct TransactionAck {
     pub partition: PartitionId,
     pub group: Arc<str>,
-    pub lease: Option<Uuid>,
     pub entry: AckEntry,
 }
 
@@ -301,7 +300,7 @@ impl Transaction {
             let LockedConsumer { partition, group, group_name, .. } = consumer;
             let acks = self.places[judged.place].acks.iter().map(|at| &self.acks[*at].entry);
             let acks: Vec<&AckEntry> = acks.collect();
-            let letters = dead_letters(&judged.settlement.dead, &judged.entries, &acks);
+            let letters = dead_letters(&judged.settlement, &judged.entries, &acks);
             let buried = async {
                 if letters.is_empty() {
                     return Ok(());

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod cluster;
 pub mod server;
+pub mod time;
 pub mod wire;
 
 use std::thread;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub use client::{Answer, Client, Message, encode, text};
 pub use cluster::Database;
 pub use server::{Server, Settings, die_with_the_test};
+pub use time::Time;
 pub use wire::Wire;
 
 /// Longer than anything on a loaded machine takes, shorter than a reader's patience.

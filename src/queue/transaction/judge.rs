@@ -135,8 +135,8 @@ impl Leases {
     /// without a lease of its own stands under a required one, if there are any.
     #[expect(clippy::option_option, reason = "without required leases any live one will do")]
     fn of(&self, ack: &TransactionAck, state: &ConsumerState) -> Option<Option<Uuid>> {
-        if ack.lease.is_some() || self.required.is_empty() {
-            return Some(ack.lease);
+        if ack.entry.lease.is_some() || self.required.is_empty() {
+            return Some(ack.entry.lease);
         }
         let required = |lease: Option<Uuid>| lease.filter(|lease| self.required.contains(lease));
         required(state.lease).or_else(|| required(state.released_lease)).map(Some)

@@ -60,8 +60,8 @@ fn judged(
         .map(|(partition, _, lease)| TransactionAck {
             partition: PartitionId(*partition),
             group: Arc::from("g"),
-            lease: *lease,
             entry: AckEntry {
+                lease: *lease,
                 transaction_id: String::new(),
                 key: TransactionKey::Derived(Offset(0)),
                 status: AckStatus::Completed,
