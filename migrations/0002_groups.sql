@@ -22,6 +22,19 @@ CREATE TABLE filter_groups (
     PRIMARY KEY (namespace, task, name)
 );
 
+-- Groups whose first pop came before their queue: where they start when it is there.
+CREATE TABLE early_groups (
+    queue_name text NOT NULL,
+    name text NOT NULL,
+    subscription_mode text NOT NULL,
+    start_from timestamptz,
+    conflation boolean NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (queue_name, name)
+);
+
+CREATE INDEX early_groups_created ON early_groups (created_at);
+
 -- Leases over several partitions of a queue. A lease id leads to one partition by itself.
 CREATE TABLE shared_leases (
     lease_id uuid PRIMARY KEY,

@@ -65,7 +65,6 @@ fn a_partition_waits_since_its_oldest_message_not_its_newest() {
 }
 
 #[test]
-#[ignore = "a scan takes the newest message for the one that waits"]
 fn so_it_does_for_a_group_that_comes_later() {
     let server = Server::start();
     assert!(old_before_young(&server, "new-here"));

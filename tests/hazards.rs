@@ -46,6 +46,45 @@ fn a_group_that_began_at_the_beginning_keeps_doing_so() {
 }
 
 #[test]
+fn a_group_that_polls_before_there_is_the_queue_gets_all_that_is_pushed_since() {
+    let server = Server::with(Settings { workers: 2, ..Settings::default() });
+    for start in ["subscriptionMode=new", "subscriptionFrom=now", "subscriptionMode=all"] {
+        let queue = start.replace('=', "-");
+        let pop = |group: &str, more: &str| {
+            server.pop(&queue, &format!("consumerGroup={group}&batch=9&{more}"))
+        };
+        assert!(pop("early", start).is_empty());
+        assert!(pop("whole", "").is_empty());
+        server.push_one(&queue, "p", "between two polls");
+        assert_eq!(data(&pop("early", start)), ["between two polls"], "{start}");
+        assert_eq!(data(&pop("whole", "subscriptionMode=new")), ["between two polls"]);
+        if start != "subscriptionMode=all" {
+            assert!(pop("late", start).is_empty());
+        }
+        // It is said once: a group of that name in a queue that is made again starts anew.
+        server.delete_queue(&queue);
+        server.push_one(&queue, "p", "again");
+        assert_eq!(data(&pop("early", "")), ["again"], "{start}");
+    }
+}
+
+#[test]
+fn a_group_that_starts_later_gets_nothing_from_before() {
+    let server = Server::start();
+    server.push_one("q", "p", "history");
+    let tomorrow = "subscriptionFrom=2999-01-01T00:00:00Z";
+    assert!(server.pop("q", &format!("consumerGroup=g&{tomorrow}")).is_empty());
+    server.push_one("q", "p", "still before");
+    assert!(server.pop("q", "consumerGroup=g").is_empty());
+    assert!(server.pop_partition("q", "p", "consumerGroup=g").is_empty());
+    // The day comes.
+    let earlier = "UPDATE groups SET start_from = now() WHERE name = 'g'";
+    server.database.connect().batch_execute(earlier).unwrap();
+    server.push_one("q", "p", "after");
+    assert_eq!(data(&server.pop("q", "consumerGroup=g&batch=9")), ["after"]);
+}
+
+#[test]
 fn a_window_longer_than_every_scan_is_not_forgotten() {
     let server = Server::start();
     server.configure("q", &json!({ "windowBuffer": 3600 }));

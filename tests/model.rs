@@ -7,11 +7,11 @@ mod harness;
 mod model {
     pub mod acks;
     pub mod campaign;
-    pub mod known;
     pub mod op;
     pub mod reference;
     pub mod run;
     pub mod state;
+    pub mod transaction;
 }
 
 use std::env;

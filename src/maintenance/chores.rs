@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 
-use super::shared_leases;
+use super::{early_groups, shared_leases};
 use crate::pg::{self, ConnectSettings, Session};
 use crate::runtime;
 
@@ -23,6 +23,14 @@ pub enum Left {
     More,
 }
 
+impl Left {
+    /// After a run that deleted `count` of at most `count_max` rows.
+    pub fn after(count: usize, count_max: i64) -> Self {
+        let full = i64::try_from(count).is_ok_and(|count| count >= count_max);
+        if full { Self::More } else { Self::Nothing }
+    }
+}
+
 pub struct Chore {
     pub name: &'static str,
     /// Between two runs, give or take a quarter.
@@ -30,7 +38,7 @@ pub struct Chore {
     pub run: for<'s> fn(&'s Session) -> LocalBoxFuture<'s, Result<Left, pg::Error>>,
 }
 
-const CHORES: [Chore; 1] = [shared_leases::CHORE];
+const CHORES: [Chore; 2] = [shared_leases::CHORE, early_groups::CHORE];
 
 /// Never ends.
 pub async fn run(settings: ConnectSettings) {

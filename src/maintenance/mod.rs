@@ -2,6 +2,7 @@
 //! does the chores. It has no listener and takes no request.
 
 mod chores;
+mod early_groups;
 mod peers;
 mod shared_leases;
 

@@ -17,8 +17,7 @@ pub const CHORE: Chore = Chore {
     run: |session| {
         async {
             let forgotten = pg::forget_shared_leases(session, LEASES_MAX).await?;
-            let full = i64::try_from(forgotten).is_ok_and(|count| count >= LEASES_MAX);
-            Ok(if full { Left::More } else { Left::Nothing })
+            Ok(Left::after(forgotten, LEASES_MAX))
         }
         .boxed_local()
     },

@@ -216,6 +216,29 @@ pub async fn ensure_group(
     group_by_name(session, queue, name).await
 }
 
+/// Remembers how a group wants to start in a queue that does not exist.
+pub async fn register_early(
+    session: &Session,
+    queue: &str,
+    name: &str,
+    registration: Registration,
+) -> Result<(), Error> {
+    let (mode, ms_ago, from) = registration.start.columns();
+    session
+        .query_rare(
+            include_str!("sql/early_group_create.sql"),
+            &[&queue, &name, &mode, &ms_ago, &from, &registration.conflation],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Forgets groups whose queue never came. Answers how many, at most `groups_max`.
+pub async fn forget_early_groups(session: &Session, groups_max: i64) -> Result<usize, Error> {
+    let sql = include_str!("sql/early_groups_forget.sql");
+    Ok(session.query_rare(sql, &[&groups_max]).await?.len())
+}
+
 /// Registers a group with a filter unless it is, and with every queue that passes the filter.
 pub async fn ensure_filter_group(
     session: &Session,

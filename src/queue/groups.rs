@@ -135,7 +135,7 @@ impl Engine {
         if let Some(queue) = self.known_queue(queue) {
             queue.forget_group(group);
         }
-        self.filter_groups.borrow_mut().retain(|key| &*key.group != group);
+        self.registered.borrow_mut().retain(|key| &*key.group != group);
         self.claims.borrow_mut().forget_group(id);
         self.regroupings.update(|count| count.wrapping_add(1));
     }

@@ -155,9 +155,11 @@ impl Engine {
     }
 
     fn tell(self: &Rc<Self>, core: usize, message: Message) {
-        if core == self.core {
+        if self.peers.len() == 1 {
             self.handle(message);
         } else if let Err(message) = self.peers[core].try_send(message) {
+            // Through the mailbox also to this core: a direct call would overtake what other cores
+            // have sent already.
             let peer = self.peers[core].clone();
             runtime::spawn(async move {
                 // A core that stopped needs no news.
@@ -227,7 +229,7 @@ impl Engine {
         let others = (0..self.peers.len()).filter(|core| *core != owner);
         for core in others.chain([owner]) {
             let (queue, group) = names();
-            if core == self.core {
+            if self.peers.len() == 1 {
                 self.handle(Message::Regrouped { queue, group, id, done: None });
                 continue;
             }
@@ -241,6 +243,9 @@ impl Engine {
 
     fn queue_changed(self: &Rc<Self>, queue: &str, deleted: bool) {
         self.catalog.forget(queue);
+        let is_of_queue =
+            |key: &GroupKey| matches!(&key.source, Source::Queue(name) if &**name == queue);
+        self.registered.borrow_mut().retain(|key| !is_of_queue(key));
         self.dispatch.borrow_mut().queue_changed(queue, deleted);
         // Polls by filter may have been waiting for this.
         self.scan_due(Instant::now());

@@ -80,8 +80,8 @@ pub struct Engine {
     claims: RefCell<claim::ClaimQueue>,
     acks: RefCell<ack::AckQueue>,
     dispatch: RefCell<dispatch::Dispatch<mesh::Reservation>>,
-    /// Groups that this core has registered with filters.
-    filter_groups: RefCell<HashSet<GroupKey>>,
+    /// Groups that this core has registered with filters, and for queues that do not exist.
+    registered: RefCell<HashSet<GroupKey>>,
     /// Cores whose rings read from more than one queue.
     filter_cores: RefCell<Vec<usize>>,
     /// Wakes the dispatch clock when the next timer is another one.
@@ -117,7 +117,7 @@ impl Engine {
             acks: RefCell::default(),
             dispatch: RefCell::default(),
             filter_cores: RefCell::default(),
-            filter_groups: RefCell::default(),
+            registered: RefCell::default(),
             clock: Cell::default(),
             timers_changed: Cell::new(false),
             regroupings: Cell::new(0),

@@ -27,8 +27,9 @@ const ATTEMPTS_MAX: usize = 256;
 const MISSING_LOOK_MS: i64 = 100;
 /// Before the burial of messages that nobody may get is tried again.
 const BURY_PAUSE_MS: i64 = 1000;
-/// Remembered groups of filters. Past it they are all registered again, which changes nothing.
-const FILTER_GROUPS_MAX: usize = 10_000;
+/// Remembered groups of filters and of queues to come. Past it they are all registered again, which
+/// changes nothing.
+const REGISTERED_MAX: usize = 10_000;
 
 /// Where a group starts that is registered by this pop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,10 @@ enum Tried {
 impl PopRequest {
     fn key(&self) -> GroupKey {
         GroupKey { source: self.source.clone(), group: Arc::clone(&self.group) }
+    }
+
+    fn registration(&self) -> Registration {
+        Registration { start: self.group_start(), conflation: self.conflation }
     }
 
     fn group_start(&self) -> GroupStart {
@@ -206,25 +211,52 @@ impl Engine {
     /// Registers the group at its first pop, whatever that finds.
     async fn register(&self, request: &PopRequest) -> Result<(), Error> {
         match &request.source {
-            Source::Queue(queue) => self.queue_and_group(request, queue).await.map(|_| ()),
-            Source::Filter { .. } if self.filter_groups.borrow().contains(&request.key()) => Ok(()),
+            Source::Queue(queue) => match self.queue_and_group(request, queue).await? {
+                Some(_) => Ok(()),
+                None => self.register_early(request, queue).await,
+            },
             Source::Filter { .. } => self.register_with_filter(request).await,
         }
     }
 
+    /// Before there is the queue.
+    async fn register_early(&self, request: &PopRequest, queue: &Arc<str>) -> Result<(), Error> {
+        let registration = request.registration();
+        let key = request.key();
+        // Consumers without a group always start at the beginning.
+        if &*request.group == QUEUE_MODE || self.registered.borrow().contains(&key) {
+            return Ok(());
+        }
+        let (queue, group) = (Arc::clone(queue), Arc::clone(&request.group));
+        self.run(async move |session| {
+            pg::register_early(session, &queue, &group, registration).await
+        })
+        .await?;
+        self.remember_registered(key);
+        Ok(())
+    }
+
+    fn remember_registered(&self, key: GroupKey) {
+        let mut known = self.registered.borrow_mut();
+        if known.len() >= REGISTERED_MAX {
+            known.clear();
+        }
+        known.insert(key);
+    }
+
     async fn register_with_filter(&self, request: &PopRequest) -> Result<(), Error> {
         let Source::Filter { namespace, task } = &request.source else { return Ok(()) };
+        let key = request.key();
+        if self.registered.borrow().contains(&key) {
+            return Ok(());
+        }
         let (namespace, task) = (Arc::clone(namespace), Arc::clone(task));
         let (group, start) = (Arc::clone(&request.group), request.group_start());
         self.run(async move |session| {
             pg::ensure_filter_group(session, &namespace, &task, &group, start).await
         })
         .await?;
-        let mut known = self.filter_groups.borrow_mut();
-        if known.len() >= FILTER_GROUPS_MAX {
-            known.clear();
-        }
-        known.insert(request.key());
+        self.remember_registered(key);
         Ok(())
     }
 
@@ -243,14 +275,13 @@ impl Engine {
         };
         let group = match &request.source {
             Source::Queue(_) => {
-                let start = request.group_start();
-                let registration = Registration { start, conflation: request.conflation };
-                self.ensure_group(&queue, &request.group, registration).await?
+                self.ensure_group(&queue, &request.group, request.registration()).await?
             }
             Source::Filter { .. } => {
                 let mut group = self.find_group(&queue, &request.group).await?;
                 if group.is_none() {
                     // The queue is younger than the group's first pop.
+                    self.registered.borrow_mut().remove(&request.key());
                     self.register_with_filter(request).await?;
                     group = self.find_group(&queue, &request.group).await?;
                 }

@@ -37,6 +37,9 @@ p AS (
     WHERE queue_id IN (SELECT id FROM q)
 ), f AS (
     UPDATE filter_groups SET start_from = start_from - by FROM by WHERE $2 IS NULL
+), early AS (
+    UPDATE early_groups SET start_from = start_from - by FROM by
+    WHERE $2 IS NULL OR queue_name = $2
 )
 SELECT pg_notify('queen_queen', $3)";
 

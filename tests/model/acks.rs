@@ -24,6 +24,8 @@ pub struct Expected {
     /// `None` is success; more than one where the promises leave it open.
     pub allowed: Vec<Option<&'static str>>,
     pub partition: Option<String>,
+    /// It changed something.
+    pub applied: bool,
     pub released: bool,
     pub dead: bool,
 }
@@ -140,6 +142,7 @@ impl Judged {
         Expected {
             allowed,
             partition: Some(partition.to_owned()),
+            applied: applied.is_some(),
             released: settled.released,
             dead: settled.dead.iter().any(|(dead, _)| Some(*dead) == applied),
         }

@@ -28,6 +28,10 @@ pub enum Op {
     AckMany(Vec<(Pick, Status)>),
     /// What one pop delivered: a status for each message, in an order.
     AckLease(AckLease),
+    /// Acks of what one pop delivered, and pushes.
+    Transact(AckLease, Vec<Item>),
+    /// The lease of a delivery lately, for so many ticks and a part of one.
+    Extend(u8, u8),
     /// Ticks that pass.
     Pass(u8),
     Delete,
@@ -157,6 +161,8 @@ fn op(ages: bool) -> BoxedStrategy<Op> {
         70 => ack_lease().prop_map(Op::AckLease),
         36 => (pick(), status()).prop_map(|(pick, status)| Op::Ack(pick, status)),
         15 => vec((pick(), status()), 0..6).prop_map(Op::AckMany),
+        20 => (ack_lease(), vec(item(), 0..4)).prop_map(|(ack, items)| Op::Transact(ack, items)),
+        12 => (0..12_u8, 0..4_u8).prop_map(|(back, ticks)| Op::Extend(back, ticks)),
         3 => options(ages).prop_map(Op::Configure),
         1 => Just(Op::Delete),
     ];

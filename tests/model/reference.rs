@@ -201,6 +201,8 @@ pub struct Model {
     pub now: Time,
     pub event: Event,
     pub queue: Option<Queue>,
+    /// Groups whose first pop came before the queue, and where they start in it.
+    pub early: BTreeMap<String, Event>,
     pub fault: Option<Fault>,
 }
 
@@ -301,7 +303,11 @@ impl Model {
 
     /// Answers whether there was a queue.
     pub fn delete(&mut self) -> bool {
-        self.queue.take().is_some()
+        let existed = self.queue.take().is_some();
+        if existed {
+            self.early.clear();
+        }
+        existed
     }
 
     pub fn pass(&mut self, ticks: u8) {
@@ -317,6 +323,24 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// Extends a lease wherever it is live: in how many partitions, and in how many it expired.
+    pub fn extend(&mut self, lease: &str, seconds: u64) -> (usize, usize) {
+        let until = self.now + seconds;
+        let groups = self.queue.iter_mut().flat_map(|queue| queue.groups.values_mut());
+        let leases = groups.flat_map(|group| group.places.values_mut());
+        let leases = leases.filter_map(|place| place.lease.as_mut());
+        let (mut renewed, mut expired) = (0, 0);
+        for lease in leases.filter(|known| known.id == lease) {
+            if lease.expired {
+                expired += 1;
+            } else {
+                renewed += 1;
+                lease.until = lease.until.max(until);
+            }
+        }
+        (renewed, expired)
     }
 
     /// The first message of this transactionId in the partition.
@@ -343,16 +367,21 @@ impl Model {
         partition.log.push(message);
     }
 
-    /// A pop arrives; it registers the group where there is a queue.
+    /// A pop arrives. The first one of a group decides where it starts, also before the queue.
     pub fn enter(&mut self, group: &str, start: Start) {
         self.event += 1;
         let now = self.event;
         let new = matches!(start, Start::New | Start::Now)
             && group != super::op::GROUPS[0]
             && !self.has(Fault::NewMeansAll);
-        if let Some(queue) = &mut self.queue {
-            let start = if new { now } else { 0 };
-            queue.groups.entry(group.to_owned()).or_insert(Group { start, ..Group::default() });
+        let start = if new { now } else { 0 };
+        let Some(queue) = &mut self.queue else {
+            self.early.entry(group.to_owned()).or_insert(start);
+            return;
+        };
+        if !queue.groups.contains_key(group) {
+            let start = self.early.remove(group).unwrap_or(start);
+            queue.groups.insert(group.to_owned(), Group { start, ..Group::default() });
         }
     }
 

@@ -7,7 +7,6 @@ use postgres::Client as Sql;
 use serde_json::{Value, json};
 
 use super::acks::{self, Entry};
-use super::known;
 use super::op::{
     AckLease, GROUPS, Id, Item, LeaseChoice, Life, MessageChoice, Op, PARTITIONS, Pick, Pop, Start,
     Status, TICK,
@@ -144,6 +143,8 @@ impl<'s> Run<'s> {
             Op::Ack(pick, status) => self.ack(&[(pick.clone(), *status)], true),
             Op::AckMany(picks) => self.ack(picks, false),
             Op::AckLease(ack) => self.ack_lease(ack),
+            Op::Transact(ack, items) => self.transact(ack, items),
+            Op::Extend(back, ticks) => self.extend(*back, *ticks),
             Op::Pass(ticks) => {
                 self.tell(&format!("{} seconds pass", TICK * u64::from(*ticks)));
                 let by = Duration::from_secs(TICK * u64::from(*ticks));
@@ -167,7 +168,7 @@ impl<'s> Run<'s> {
         self.story.push('\n');
     }
 
-    fn request(
+    pub fn request(
         &mut self,
         method: &str,
         path: &str,
@@ -215,7 +216,7 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    fn item(&self, item: &Item) -> Value {
+    pub fn item(&self, item: &Item) -> Value {
         let partition = PARTITIONS[item.partition];
         let data = match item.payload % 4 {
             0 => json!(item.payload),
@@ -243,7 +244,7 @@ impl<'s> Run<'s> {
     }
 
     /// One element of the answer to a push.
-    fn pushed(&mut self, index: usize, item: &Value, answer: &Value) -> Result<(), Difference> {
+    pub fn pushed(&mut self, index: usize, item: &Value, answer: &Value) -> Result<(), Difference> {
         let partition = string(&item["partition"]);
         let given = item["transactionId"].as_str();
         let copy = given.and_then(|given| self.model.copy_of(&partition, given)).cloned();
@@ -283,7 +284,7 @@ impl<'s> Run<'s> {
         let deadline = Instant::now() + OVERSIGHT_MAX;
         loop {
             let (status, answer) = self.request_any("GET", &path, None);
-            let buried = self.see_burials(group, pop, &answer)?;
+            self.see_burials(group, pop, &answer)?;
             let partitions = self.scope(pop);
             let offers: Vec<String> = partitions
                 .into_iter()
@@ -297,13 +298,9 @@ impl<'s> Run<'s> {
             if offers.is_empty() {
                 return Ok(());
             }
-            if known::batch_spent_on_delayed(&self.model, pop) {
-                return Ok(());
-            }
             // A pop that names its partition is told by the database, any other by a ring.
             let overlooked = pop.partition.is_none() && self.passed;
-            let again = overlooked || known::nothing_behind_a_burial(pop, buried);
-            if !again || Instant::now() >= deadline {
+            if !overlooked || Instant::now() >= deadline {
                 return Err(format!("nothing is delivered, but {offers:?} have something"));
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -339,16 +336,15 @@ impl<'s> Run<'s> {
         all.cloned().collect()
     }
 
-    /// Whether a pop turned messages that killed their consumers into dead letters. The answer
+    /// Sees which messages that killed their consumers a pop turned into dead letters. The answer
     /// does not say so; the database does.
-    fn see_burials(&mut self, group: &str, pop: &Pop, answer: &Value) -> Result<bool, Difference> {
+    fn see_burials(&mut self, group: &str, pop: &Pop, answer: &Value) -> Result<(), Difference> {
         let due: Vec<(String, Poison)> = self
             .scope(pop)
             .into_iter()
             .map(|partition| (partition.clone(), self.model.poison(group, &partition)))
             .filter(|(_, poison)| *poison != Poison::No)
             .collect();
-        let mut any = false;
         for (partition, poison) in due {
             let stored = self.cursor(group, &partition);
             let cursor = self.first_open(group, &partition);
@@ -360,13 +356,12 @@ impl<'s> Run<'s> {
                 // Whether it should have been is judged with the rest of the answer.
                 continue;
             }
-            if self.see_burial(group, &partition, stored) {
-                any = true;
-            } else if pop.partition.is_some() && poison == Poison::Must {
+            let buried = self.see_burial(group, &partition, stored);
+            if !buried && pop.partition.is_some() && poison == Poison::Must {
                 return Err(format!("message {cursor} of {partition} is at its limit, and stays"));
             }
         }
-        Ok(any)
+        Ok(())
     }
 
     fn first_open(&mut self, group: &str, partition: &str) -> usize {
@@ -550,12 +545,18 @@ impl<'s> Run<'s> {
     }
 
     fn ack_lease(&mut self, ack: &AckLease) -> Result<(), Difference> {
+        let Some((group, entries)) = self.lease_entries(ack) else { return Ok(()) };
+        self.acknowledge(group, &entries, false)
+    }
+
+    /// Acks of what one pop delivered, and to whom.
+    pub fn lease_entries(&self, ack: &AckLease) -> Option<(&'static str, Vec<Entry>)> {
         let count = self.pops.len();
         if count == 0 {
-            return Ok(());
+            return None;
         }
         let deliveries = &self.pops[count - 1 - usize::from(ack.back) % count];
-        let Some(group) = deliveries.first().map(|delivery| delivery.group) else { return Ok(()) };
+        let group = deliveries.first()?.group;
         let as_delivered = Pick {
             back: ack.turn,
             lease: LeaseChoice::AsDelivered,
@@ -574,7 +575,32 @@ impl<'s> Run<'s> {
         if ack.turn % 2 == 1 {
             entries.reverse();
         }
-        self.acknowledge(group, &entries, false)
+        Some((group, entries))
+    }
+
+    fn extend(&mut self, back: u8, ticks: u8) -> Result<(), Difference> {
+        let Some(lease) = self.back(back).map(|delivery| delivery.lease.clone()) else {
+            return Ok(());
+        };
+        if lease.is_empty() {
+            return Ok(());
+        }
+        let seconds = 300 + TICK * u64::from(ticks);
+        let path = format!("/api/v1/lease/{lease}/extend");
+        let body = json!({ "seconds": seconds });
+        let answer = self.request("POST", &path, Some(&body), 200)?;
+        let (renewed, expired) = self.model.extend(&lease, seconds);
+        let error = &answer["error"];
+        // One that expired may have become another's, or its message may have been buried.
+        let as_promised = match (renewed, expired) {
+            (0, 0) => error == "Lease not found",
+            (0, _) => error == "Lease already expired" || error == "Lease not found",
+            _ => error.is_null(),
+        };
+        if !as_promised || answer["success"] != (renewed > 0) || answer["renewed"] != renewed {
+            return Err(format!("{renewed} renewed, {expired} expired: {answer}"));
+        }
+        Ok(())
     }
 
     fn acknowledge(
@@ -615,7 +641,7 @@ impl<'s> Run<'s> {
     }
 }
 
-fn written(entry: &Entry) -> Value {
+pub fn written(entry: &Entry) -> Value {
     let status = match entry.status {
         Status::Completed => "completed",
         Status::Success => "success",

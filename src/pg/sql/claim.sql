@@ -74,7 +74,13 @@ WITH request AS MATERIALIZED (
 ), available AS MATERIALIZED (
     SELECT j.*,
            -- After two expiries at the same place, one message at a time until it is passed.
-           least(CASE WHEN j.expiries >= 2 THEN 1 ELSE j.batch END, j.next_offset - j.start) AS message_count
+           least(CASE WHEN j.expiries >= 2 THEN 1 ELSE j.batch END, j.next_offset - j.start,
+                 -- What is not visible takes no part of the batch.
+                 CASE WHEN j.delay > '0' THEN (
+                     SELECT max(s.last_offset) + 1 - j.start FROM segments s
+                     WHERE s.partition_id = j.partition_id AND s.last_offset >= j.start
+                       AND s.last_offset < j.start + j.batch + 1000
+                       AND s.created_at <= now() - j.delay) END) AS message_count
     FROM judged j
     WHERE j.hidden_ms = 0 AND NOT j.poisoned AND j.overdue IS NOT TRUE AND j.next_offset > j.start
 ), wanted AS MATERIALIZED (

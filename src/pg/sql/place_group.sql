@@ -10,5 +10,7 @@ SELECT p.id, g.id,
 FROM unnest($1::bigint[], $2::bigint[]) AS r (partition_id, group_id)
 JOIN partitions p ON p.id = r.partition_id
 JOIN groups g ON g.id = r.group_id AND g.queue_id = p.queue_id
+-- One that starts later has no place before: what is pushed until then is not for it.
+WHERE g.start_from IS NULL OR g.start_from <= clock_timestamp()
 ORDER BY p.id, g.id
 ON CONFLICT DO NOTHING
