@@ -1,20 +1,20 @@
 //! One pop: finds partitions through their owner, claims them, and waits where that is asked for.
 //!
-//! From the answer of a claim to the end of the pop nothing is waited for while leases are in hand,
-//! so a pop that is given up with its client either has claimed nothing yet (and the claim gives
-//! back what nobody reads) or is complete.
+//! A pop is given up when its client goes away. So while it has leases in hand it waits only for
+//! tasks of their own, which give back what nobody reads any more, as a claim does.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_channel::oneshot;
 use uuid::Uuid;
 
 use super::catalog::Queue;
 use super::dispatch::{Known, Outcome};
 use super::mesh::{Message, Reservation};
 use super::source::{GroupKey, Source};
-use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE};
+use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE, lanes};
 use crate::encryption::{DecryptError, Keys};
 use crate::ids::{self, Offset, TransactionKey};
 use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupRow, GroupStart, Registration, Timestamp};
@@ -331,15 +331,24 @@ impl Engine {
             }
         }
         let queue = Rc::clone(&popped.queue);
+        let nothing_to_settle = unsettled.is_empty();
         let settling = Rc::clone(self).settle_all(request.clone(), queue, group, unsettled);
         if popped.partitions.is_empty() {
             let buried = settling.await;
             return Ok(if buried { Tried::Buried } else { Tried::Nothing });
         }
+        if nothing_to_settle {
+            return Ok(Tried::Popped(popped));
+        }
+        let (engine, group_name) = (Rc::clone(self), Arc::clone(&request.group));
+        let (done, settled) = oneshot::channel();
         runtime::spawn(async move {
             settling.await;
+            if let Err(unread) = done.send(popped) {
+                engine.give_back(unread, group_name).await;
+            }
         });
-        Ok(Tried::Popped(popped))
+        Ok(Tried::Popped(settled.await.map_err(|_| lanes::connection_lost())?))
     }
 
     /// Tells the owner what became of a partition.
