@@ -166,6 +166,8 @@ SELECT j.place::int, j.hidden_ms, j.poisoned, j.overdue IS TRUE AS overdue, j.st
        f.from_offset, f.created_at, f.encrypted,
        -- A small pop from a large segment is sent its own lines only.
        CASE WHEN f.to_offset - f.from_offset + 1 = f.message_count THEN f.body
+            WHEN f.to_offset = f.from_offset
+            THEN split_part(f.body, E'\n', (f.from_offset - (f.last_offset - f.message_count))::int)
             ELSE array_to_string((string_to_array(f.body, E'\n'))
                 [f.from_offset - (f.last_offset - f.message_count) :
                  f.to_offset - (f.last_offset - f.message_count)], E'\n') END AS body
