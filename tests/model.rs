@@ -10,6 +10,7 @@ mod model {
     pub mod op;
     pub mod reference;
     pub mod run;
+    pub mod seek;
     pub mod state;
     pub mod transaction;
 }

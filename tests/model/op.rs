@@ -32,6 +32,7 @@ pub enum Op {
     Transact(AckLease, Vec<Item>),
     /// The lease of a delivery lately, for so many ticks and a part of one.
     Extend(u8, u8),
+    Seek(Seek),
     /// Ticks that pass.
     Pass(u8),
     Delete,
@@ -65,6 +66,16 @@ pub struct Pop {
     pub partitions: usize,
     pub auto_ack: bool,
     pub start: Start,
+}
+
+/// An operator moves a group.
+#[derive(Debug, Clone, Copy)]
+pub struct Seek {
+    pub group: usize,
+    /// `None`: in every partition.
+    pub partition: Option<usize>,
+    /// To the end, else to the beginning.
+    pub to_end: bool,
 }
 
 /// Where the group starts if this is its first pop.
@@ -163,6 +174,7 @@ fn op(ages: bool) -> BoxedStrategy<Op> {
         15 => vec((pick(), status()), 0..6).prop_map(Op::AckMany),
         20 => (ack_lease(), vec(item(), 0..4)).prop_map(|(ack, items)| Op::Transact(ack, items)),
         12 => (0..12_u8, 0..4_u8).prop_map(|(back, ticks)| Op::Extend(back, ticks)),
+        6 => seek().prop_map(Op::Seek),
         3 => options(ages).prop_map(Op::Configure),
         1 => Just(Op::Delete),
     ];
@@ -208,6 +220,11 @@ fn pop() -> impl Strategy<Value = Pop> {
             start,
         },
     )
+}
+
+fn seek() -> impl Strategy<Value = Seek> {
+    (0..GROUPS.len(), option::weighted(0.4, 0..PARTITIONS.len()), any::<bool>())
+        .prop_map(|(group, partition, to_end)| Seek { group, partition, to_end })
 }
 
 fn status() -> impl Strategy<Value = Status> {

@@ -57,10 +57,11 @@ pub enum Fault {
     RetryDelayIsIgnored,
     DeadLettersAreDropped,
     GroupsShareTheirPlace,
+    SeeksKeepLeases,
 }
 
 impl Fault {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::DuplicatesAreStored,
         Self::DuplicatesAreOfTheQueue,
         Self::NewMeansAll,
@@ -83,6 +84,7 @@ impl Fault {
         Self::RetryDelayIsIgnored,
         Self::DeadLettersAreDropped,
         Self::GroupsShareTheirPlace,
+        Self::SeeksKeepLeases,
     ];
 }
 

@@ -145,6 +145,7 @@ impl<'s> Run<'s> {
             Op::AckLease(ack) => self.ack_lease(ack),
             Op::Transact(ack, items) => self.transact(ack, items),
             Op::Extend(back, ticks) => self.extend(*back, *ticks),
+            Op::Seek(seek) => self.seek(*seek),
             Op::Pass(ticks) => {
                 self.tell(&format!("{} seconds pass", TICK * u64::from(*ticks)));
                 let by = Duration::from_secs(TICK * u64::from(*ticks));
