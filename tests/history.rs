@@ -9,6 +9,7 @@ mod history {
     pub mod audit;
     pub mod clients;
     pub mod record;
+    pub mod transactions;
 }
 
 use std::env;
@@ -20,6 +21,7 @@ use harness::{Client, Server, Settings, eventually};
 use history::audit::{Broken, audit};
 use history::clients::{GROUPS, LEASE, Person, Phase, QUEUE};
 use history::record::{Ack, Clock, DeadLetter, Delivered, Dice, History, Made, Pop, Push, Span};
+use history::transactions::{Effects, effects, fractures};
 use serde_json::json;
 
 const PRODUCERS: u64 = 4;
@@ -49,7 +51,8 @@ fn a_history_of_two_servers_breaks_no_promise() {
     let options = json!({ "leaseTime": LEASE.as_secs(), "retryLimit": 3 });
     servers[0].configure(QUEUE, &options);
     let history = run(&servers, seed, Duration::from_secs(seconds));
-    let complaints = audit(&history, &GROUPS, lease_micros());
+    let mut complaints = audit(&history, &GROUPS, lease_micros());
+    complaints.extend(fractures(&history, &effects(&servers[0])));
     let shown: Vec<String> = complaints
         .iter()
         .take(COMPLAINTS_MAX)
@@ -66,6 +69,7 @@ fn a_history_of_two_servers_breaks_no_promise() {
     let queued = history.pushes.iter().filter(|push| !push.duplicate).count();
     assert!(queued > 500 && queued < history.pushes.len(), "{queued} messages");
     assert!(!history.dead_letters.is_empty() && history.acks.len() > queued);
+    assert!(history.effects.len() > 50, "{} messages by transaction", history.effects.len());
 }
 
 /// Trouble for so long, then calm until everybody has everything.
@@ -108,7 +112,7 @@ fn run(servers: &[Server], seed: u64, trouble: Duration) -> History {
 /// Waits until every group has finished every message.
 fn drained(server: &Server) {
     let mut sql = server.database.connect();
-    let behind = "SELECT count(*) FROM partitions p CROSS JOIN groups g \
+    let behind = "SELECT count(*) FROM partitions p JOIN groups g USING (queue_id) \
                   LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = g.id \
                   WHERE p.next_offset > coalesce(c.cursor, 0)";
     eventually("every group has finished everything", || {
@@ -165,6 +169,7 @@ fn good() -> History {
         pops: vec![pop],
         acks: vec![ack(0), ack(1)],
         dead_letters: Vec::new(),
+        effects: Vec::new(),
     }
 }
 
@@ -274,6 +279,22 @@ fn the_auditor_notices_disorder_and_leases_that_are_not_kept() {
         }),
         [Skipped, TwoFates]
     );
+}
+
+#[test]
+fn the_auditor_notices_transactions_that_were_done_by_halves() {
+    let history = History { effects: vec!["a".to_owned(), "b".to_owned()], ..good() };
+    let stored =
+        |ids: &[(&str, usize)]| ids.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect();
+    let found = |left: &[(&str, usize)], right: &[(&str, usize)]| {
+        let effects: Effects = [stored(left), stored(right)];
+        fractures(&history, &effects).into_iter().map(|(broken, _)| broken).collect::<Vec<_>>()
+    };
+    let whole = [("a", 1), ("b", 1)];
+    assert_eq!(found(&whole, &whole), []);
+    assert_eq!(found(&whole, &whole[..1]), [Broken::Fractured]);
+    assert_eq!(found(&[("a", 2), ("b", 1)], &whole), [Broken::Fractured]);
+    assert_eq!(found(&[("a", 1), ("b", 1), ("c", 1)], &whole), [Broken::Fractured]);
 }
 
 impl Pop {

@@ -13,6 +13,8 @@ const SLACK: Micros = 100_000;
 /// A promise that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Broken {
+    /// A transaction had a part of its effects, or had them twice, or was not to have them.
+    Fractured,
     /// Stored twice under one transactionId, or answered with another copy's id.
     StoredTwice,
     /// Pushed after another was answered, and stored before it.

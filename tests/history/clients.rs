@@ -37,7 +37,7 @@ pub struct Person<'r> {
 }
 
 impl Person<'_> {
-    fn client(&mut self) -> usize {
+    pub fn client(&mut self) -> usize {
         usize::try_from(self.dice.roll(self.clients.len() as u64)).unwrap_or(0)
     }
 
@@ -159,6 +159,7 @@ impl Person<'_> {
                 thread::sleep(late);
                 self.send_acks(group, &completed);
             }
+            4..30 if group == "work" => self.transact(group, messages),
             // One by one, in any order.
             4..14 => {
                 let mut rest = completed;

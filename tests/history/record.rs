@@ -77,6 +77,8 @@ pub struct History {
     pub pops: Vec<Pop>,
     pub acks: Vec<Ack>,
     pub dead_letters: Vec<DeadLetter>,
+    /// The ids of messages that transactions completed.
+    pub effects: Vec<String>,
 }
 
 impl History {
@@ -85,6 +87,7 @@ impl History {
         self.pops.append(&mut other.pops);
         self.acks.append(&mut other.acks);
         self.dead_letters.append(&mut other.dead_letters);
+        self.effects.append(&mut other.effects);
     }
 }
 
