@@ -4,6 +4,7 @@
 //! for readiness and then `recv` straight into the caller's buffer, so a read that is dropped
 //! while it waits has taken no bytes.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -93,6 +94,16 @@ impl std::os::fd::AsFd for BorrowedRaw<'_> {
     }
 }
 
+thread_local! {
+    /// Reads and writes of this core, tried or done.
+    static MOVED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Grows whenever a socket of this core is read or written.
+pub(super) fn moved() -> u64 {
+    MOVED.get()
+}
+
 impl Stream {
     /// Reads what has arrived into the spare room of `buffer`, at most `bytes_max`. 0 is the end.
     pub fn poll_read_into(
@@ -100,6 +111,7 @@ impl Stream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        MOVED.set(MOVED.get().wrapping_add(1));
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -172,6 +184,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        MOVED.set(MOVED.get().wrapping_add(1));
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
