@@ -129,16 +129,31 @@ pub struct ConsumerUpdate {
     pub retry_in_ms: i64,
 }
 
+/// The lists of an update as columns: null where they are empty.
+pub(super) struct UpdateColumns {
+    pub finished: Option<Vec<i64>>,
+    pub offsets: Option<Vec<i64>>,
+    pub counts: Option<Vec<i32>>,
+}
+
+impl ConsumerUpdate {
+    pub(super) fn columns(&self) -> UpdateColumns {
+        let failed = !self.failures.is_empty();
+        UpdateColumns {
+            finished: (!self.finished.is_empty()).then(|| self.finished.clone()),
+            offsets: failed.then(|| self.failures.iter().map(|(offset, _)| *offset).collect()),
+            counts: failed.then(|| self.failures.iter().map(|(_, count)| *count).collect()),
+        }
+    }
+}
+
 pub async fn ack_store(
     session: &Session,
     partition: PartitionId,
     group: GroupId,
     update: &ConsumerUpdate,
 ) -> Result<(), Error> {
-    let some = |list: Vec<i64>| (!list.is_empty()).then_some(list);
-    let offsets = some(update.failures.iter().map(|(offset, _)| *offset).collect());
-    let counts: Option<Vec<i32>> =
-        offsets.is_some().then(|| update.failures.iter().map(|(_, count)| *count).collect());
+    let UpdateColumns { finished, offsets, counts } = update.columns();
     session
         .execute(
             &session.statements.ack_store,
@@ -147,7 +162,7 @@ pub async fn ack_store(
                 &group.0,
                 &update.cursor,
                 &update.release,
-                &some(update.finished.clone()),
+                &finished,
                 &offsets,
                 &counts,
                 &update.expiries,

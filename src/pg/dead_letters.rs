@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::ack::UpdateColumns;
 use super::{ConsumerUpdate, Error, Paged, Session, Timestamp};
 use crate::ids::{DeadLetterId, GroupId, Offset, PartitionId, TransactionKey};
 
@@ -201,10 +202,7 @@ pub async fn finish_message(
     group: GroupId,
     update: &ConsumerUpdate,
 ) -> Result<(), Error> {
-    let some = |list: Vec<i64>| (!list.is_empty()).then_some(list);
-    let offsets = some(update.failures.iter().map(|(offset, _)| *offset).collect());
-    let counts: Option<Vec<i32>> =
-        offsets.is_some().then(|| update.failures.iter().map(|(_, count)| *count).collect());
+    let UpdateColumns { finished, offsets, counts } = update.columns();
     session
         .query_rare(
             include_str!("sql/finish_message.sql"),
@@ -213,7 +211,7 @@ pub async fn finish_message(
                 &group.0,
                 &update.cursor,
                 &update.release,
-                &some(update.finished.clone()),
+                &finished,
                 &offsets,
                 &counts,
                 &update.expiries,
