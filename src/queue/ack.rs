@@ -196,15 +196,8 @@ async fn run_completed(
 }
 
 async fn run_carefully(session: &Session, merged: &Merged) -> Result<Acked, pg::Error> {
-    let mut attempts = 1;
-    loop {
-        match settle_stored(session, merged).await {
-            Err(error) if error.verdict() == pg::Verdict::Retry && attempts < ACK_ATTEMPTS => {
-                attempts += 1;
-            }
-            answer => return answer,
-        }
-    }
+    let settling = async || settle_stored(session, merged).await;
+    lanes::retry(ACK_ATTEMPTS, lanes::lost_a_race, settling).await
 }
 
 /// Locks the group's state, judges the entries against it, and stores what they make of it.

@@ -110,20 +110,9 @@ impl Engine {
         if !new.is_empty() {
             self.place(session, new).await?;
         }
-        let mut attempts = 1;
-        loop {
-            match pg::claim(session, claims).await {
-                Err(error)
-                    if error.verdict() == pg::Verdict::Retry && attempts < CLAIM_ATTEMPTS =>
-                {
-                    attempts += 1;
-                }
-                Err(error) => return Err(error),
-                Ok(answers) => {
-                    return Ok(self.forget_unplaced(claims, answers, &placing));
-                }
-            }
-        }
+        let claiming = async || pg::claim(session, claims).await;
+        let answers = lanes::retry(CLAIM_ATTEMPTS, lanes::lost_a_race, claiming).await?;
+        Ok(self.forget_unplaced(claims, answers, &placing))
     }
 
     async fn place(&self, session: &Session, new: Vec<Place>) -> Result<(), pg::Error> {

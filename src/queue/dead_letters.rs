@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::catalog::Queue;
 use super::pop::StartChoice;
 use super::settle::finish;
-use super::{Engine, Error, QUEUE_MODE, line};
+use super::{Engine, Error, QUEUE_MODE, lanes, line};
 use crate::ids::{
     self, DeadLetterId, GroupId, Offset, PartitionId, TransactionKey, TransactionName,
 };
@@ -185,15 +185,8 @@ impl Engine {
         work: impl AsyncFn(&Session) -> Result<T, pg::Error> + 'static,
     ) -> Result<T, pg::Error> {
         self.run(async move |session| {
-            let mut attempts = 1;
-            loop {
-                match session.transaction(async |session| work(session).await).await {
-                    Err(error) if error.verdict() == pg::Verdict::Retry && attempts < ATTEMPTS => {
-                        attempts += 1;
-                    }
-                    outcome => return outcome,
-                }
-            }
+            let attempt = async || session.transaction(async |session| work(session).await).await;
+            lanes::retry(ATTEMPTS, lanes::lost_a_race, attempt).await
         })
         .await
     }

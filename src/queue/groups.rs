@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Engine, Error};
+use super::{Engine, Error, lanes};
 use crate::ids::GroupId;
 use crate::pg::{self, Moved, Seek, Timestamp};
 
@@ -112,20 +112,10 @@ impl Engine {
         &self,
         work: impl AsyncFn(&pg::Session) -> Result<T, pg::Error> + 'static,
     ) -> Result<T, Error> {
+        let may_pass =
+            |error: &pg::Error| lanes::lost_a_race(error) || error.is_foreign_key_violation();
         let done = self.run(async move |session| {
-            let mut attempts = 1;
-            loop {
-                match work(session).await {
-                    Err(error)
-                        if attempts < ATTEMPTS
-                            && (error.verdict() == pg::Verdict::Retry
-                                || error.is_foreign_key_violation()) =>
-                    {
-                        attempts += 1;
-                    }
-                    answer => return answer,
-                }
-            }
+            lanes::retry(ATTEMPTS, may_pass, async || work(session).await).await
         });
         Ok(done.await?)
     }

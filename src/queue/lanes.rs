@@ -211,3 +211,24 @@ impl Engine {
 pub(super) fn connection_lost() -> pg::Error {
     pg::Error::Unavailable("the connection was lost".to_owned())
 }
+
+/// Runs `work`, at most `attempts_max` times, until it fails otherwise than by what `may_pass`:
+/// an error after which nothing was changed.
+pub(super) async fn retry<T>(
+    attempts_max: usize,
+    may_pass: impl Fn(&pg::Error) -> bool,
+    work: impl AsyncFn() -> Result<T, pg::Error>,
+) -> Result<T, pg::Error> {
+    for _ in 1..attempts_max {
+        match work().await {
+            Err(error) if may_pass(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    work().await
+}
+
+/// A deadlock or a lock timeout.
+pub(super) fn lost_a_race(error: &pg::Error) -> bool {
+    error.verdict() == pg::Verdict::Retry
+}

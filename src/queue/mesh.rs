@@ -143,15 +143,21 @@ impl Engine {
     /// Tells the owner what became of a reserved partition.
     pub(super) fn report(self: &Rc<Self>, mut reservation: Reservation, outcome: Outcome) {
         reservation.reported = true;
-        let key = reservation.key.clone();
-        let partition = reservation.known.partition;
-        self.tell_owner(&key.clone(), Message::Outcome { key, partition, outcome, reserved: true });
+        let (key, partition) = (reservation.key.clone(), reservation.known.partition);
+        self.tell_outcome(key, partition, outcome, true);
     }
 
-    /// Gives a message to the core that owns the rings of `key`, without waiting: what a pop has
-    /// claimed must not hang on whether its future is polled again.
-    pub(super) fn tell_owner(self: &Rc<Self>, key: &GroupKey, message: Message) {
-        self.tell(self.owner(key), message);
+    /// Tells the owner of the rings of `key` what became of a partition, without waiting: what a
+    /// pop has claimed must not hang on whether its future is polled again.
+    pub(super) fn tell_outcome(
+        self: &Rc<Self>,
+        key: GroupKey,
+        partition: PartitionId,
+        outcome: Outcome,
+        reserved: bool,
+    ) {
+        let owner = self.owner(&key);
+        self.tell(owner, Message::Outcome { key, partition, outcome, reserved });
     }
 
     fn tell(self: &Rc<Self>, core: usize, message: Message) {

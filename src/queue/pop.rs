@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::catalog::Queue;
 use super::dispatch::{Known, Outcome};
-use super::mesh::{Message, Reservation};
+use super::mesh::Reservation;
 use super::source::{GroupKey, Source};
 use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE, lanes};
 use crate::encryption::{DecryptError, Keys};
@@ -362,10 +362,7 @@ impl Engine {
         if let Some(reservation) = reservation {
             self.report(reservation, outcome);
         } else {
-            let (key, partition) = (request.key(), known.partition);
-            let message =
-                Message::Outcome { key: key.clone(), partition, outcome, reserved: false };
-            self.tell_owner(&key, message);
+            self.tell_outcome(request.key(), known.partition, outcome, false);
         }
     }
 
@@ -521,13 +518,6 @@ fn new_claim(request: &PopRequest, candidate: &Candidate, group: GroupRow) -> Cl
         lease: ids::new_lease_id(partition),
         auto_ack: request.auto_ack,
         conflation: group.conflation,
-    }
-}
-
-impl Popped {
-    /// Messages of the answer, at most; some may be finished already.
-    pub fn offsets(&self) -> i64 {
-        self.partitions.iter().map(|d| d.claimed.end.0 - d.claimed.start.0).sum()
     }
 }
 
