@@ -102,28 +102,25 @@ fn a_window_longer_than_every_scan_is_not_forgotten() {
 fn every_waiting_pop_has_options_and_a_lease_of_its_own() {
     let server = Server::start();
     server.configure("q", &json!({}));
-    let mut wires: Vec<_> = ["batch=1", "batch=5", "autoAck=true&batch=2"]
-        .iter()
-        .map(|query| {
-            let mut wire = server.wire();
-            let path = format!("/api/v1/pop/queue/q?wait=true&{query}");
-            wire.send(format!("GET {path} HTTP/1.1\r\nHost: queen\r\n\r\n"));
-            // Parked in this order.
-            server.get("/health").expect(200);
-            wire
-        })
-        .collect();
+    let queries = ["batch=1", "batch=5", "autoAck=true&batch=2"];
+    let mut wires = queries.map(|query| {
+        let mut wire = server.wire();
+        let path = format!("/api/v1/pop/queue/q?wait=true&{query}");
+        wire.send(format!("GET {path} HTTP/1.1\r\nHost: queen\r\n\r\n"));
+        wire
+    });
     for partition in ["a", "b", "c"] {
         server.push_all("q", partition, 0..5);
     }
-    let answers: Vec<Value> = wires.iter_mut().map(|wire| wire.answer().json()).collect();
-    let mut counts: Vec<usize> =
-        answers.iter().map(|answer| answer["messages"].as_array().unwrap().len()).collect();
-    let leases: Vec<&str> = answers.iter().map(|answer| text(&answer["leaseId"])).collect();
-    assert_eq!(leases.iter().filter(|lease| lease.is_empty()).count(), 1);
-    assert!(leases[0] != leases[1] && leases[1] != leases[2] && leases[0] != leases[2]);
-    counts.sort_unstable();
-    assert_eq!(counts, [1, 2, 5]);
+    let answers = wires.each_mut().map(|wire| wire.answer().json());
+    let counts = answers.each_ref().map(|answer| answer["messages"].as_array().unwrap().len());
+    let leases = answers.each_ref().map(|answer| text(&answer["leaseId"]));
+    assert!(leases[2].is_empty() && !leases[0].is_empty() && !leases[1].is_empty(), "{leases:?}");
+    assert_ne!(leases[0], leases[1]);
+    assert_eq!((counts[0], counts[2]), (1, 2));
+    // Nobody says in which order the three arrive: the largest may be given what the pop with
+    // autoAck left of its partition.
+    assert!(matches!(counts[1], 5 | 3), "{counts:?}");
 }
 
 #[test]
