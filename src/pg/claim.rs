@@ -24,6 +24,8 @@ pub struct Claim {
     pub auto_ack: bool,
     /// Only the newest visible message is wanted.
     pub conflation: bool,
+    /// Whether the queue is believed to neither delay messages nor hold them back.
+    pub undelayed: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,8 @@ pub struct Segments {
     rows: Rc<Vec<Row>>,
     from: usize,
     to: usize,
+    /// The column of `from_offset`; the rest of a segment follows.
+    column: usize,
 }
 
 pub struct Segment<'a> {
@@ -86,48 +90,110 @@ pub struct Segment<'a> {
 impl Segments {
     pub fn iter(&self) -> impl Iterator<Item = Segment<'_>> {
         self.rows[self.from..self.to].iter().map(|row| Segment {
-            first_offset: Offset(row.get(FIRST_OFFSET)),
-            created_at: row.get(FIRST_OFFSET + 1),
-            encrypted: row.get(FIRST_OFFSET + 2),
-            body: row.get::<_, RawText<'_>>(FIRST_OFFSET + 3).0,
+            first_offset: Offset(row.get(self.column)),
+            created_at: row.get(self.column + 1),
+            encrypted: row.get(self.column + 2),
+            body: row.get::<_, RawText<'_>>(self.column + 3).0,
         })
     }
 }
 
-/// The column of `from_offset` in the answer of `sql/claim.sql`; the rest of a segment follows.
-const FIRST_OFFSET: usize = 13;
+fn column<'c, T>(claims: impl Iterator<Item = &'c Claim>, value: impl Fn(&Claim) -> T) -> Vec<T> {
+    claims.map(value).collect()
+}
+
+/// Calls `each` for every claim that has rows: its index, and which rows.
+fn by_place(rows: &[Row], mut each: impl FnMut(usize, usize, usize)) {
+    let mut from = 0;
+    while from < rows.len() {
+        let place: i32 = rows[from].get(0);
+        let to = from + rows[from..].iter().take_while(|row| row.get::<_, i32>(0) == place).count();
+        if let Ok(index) = usize::try_from(place - 1) {
+            each(index, from, to);
+        }
+        from = to;
+    }
+}
+
+/// Runs claims of one partition each, in one statement, where nothing needs thought: see
+/// `sql/claim_plain.sql`. `None` for a claim that it leaves untouched and to [`claim`]. No two may be
+/// of the same partition and group.
+pub async fn claim_plain(
+    session: &Session,
+    claims: &[&Claim],
+) -> Result<Vec<Option<ClaimAnswer>>, Error> {
+    let each = || claims.iter().copied();
+    let rows = session
+        .query(
+            &session.statements.claim_plain,
+            &[
+                &column(each(), |c| c.partition.0),
+                &column(each(), |c| c.group.0),
+                &column(each(), |c| c.batch),
+                &column(each(), |c| c.lease),
+                &column(each(), |c| c.auto_ack),
+            ],
+        )
+        .await?;
+    let rows = Rc::new(rows);
+    let mut answers: Vec<Option<ClaimAnswer>> = claims.iter().map(|_| None).collect();
+    by_place(&rows, |index, from, to| {
+        if let (Some(answer), Some(claim)) = (answers.get_mut(index), claims.get(index)) {
+            *answer = read_plain(&rows, from, to, claim);
+        }
+    });
+    Ok(answers)
+}
+
+fn read_plain(rows: &Rc<Vec<Row>>, from: usize, to: usize, claim: &Claim) -> Option<ClaimAnswer> {
+    let (first, last) = (&rows[from], &rows[to - 1]);
+    let (start, next): (i64, i64) = (first.get(1), first.get(2));
+    let Some(last_taken) = last.get::<_, Option<i64>>(5) else {
+        return (next <= start).then_some(ClaimAnswer::Empty { pending: false });
+    };
+    if rows[from..to].iter().any(|row| row.get(4)) {
+        return None;
+    }
+    let segments = Segments { rows: Rc::clone(rows), from, to, column: 6 };
+    let leased = !claim.auto_ack || segments.iter().any(|segment| segment.encrypted);
+    Some(ClaimAnswer::Taken(Claimed {
+        start: Offset(start),
+        end: Offset(last_taken + 1),
+        more: next > last_taken + 1,
+        lease: leased.then_some(claim.lease),
+        lease_ms: 1000 * i64::from(first.get::<_, i32>(3)),
+        finished: Vec::new(),
+        failed_offsets: Vec::new(),
+        failed_counts: Vec::new(),
+        expiries: 0,
+        segments,
+    }))
+}
 
 /// Runs many claims in one statement and answers each, in order. No two may be of the same
 /// partition and group.
 pub async fn claim(session: &Session, claims: &[Claim]) -> Result<Vec<ClaimAnswer>, Error> {
-    fn column<T>(claims: &[Claim], value: impl Fn(&Claim) -> T) -> Vec<T> {
-        claims.iter().map(value).collect()
-    }
     let rows = session
         .query(
             &session.statements.claim,
             &[
-                &column(claims, |c| c.pop),
-                &column(claims, |c| c.partition.0),
-                &column(claims, |c| c.group.0),
-                &column(claims, |c| c.batch),
-                &column(claims, |c| c.lease),
-                &column(claims, |c| c.auto_ack),
-                &column(claims, |c| c.conflation),
+                &column(claims.iter(), |c| c.pop),
+                &column(claims.iter(), |c| c.partition.0),
+                &column(claims.iter(), |c| c.group.0),
+                &column(claims.iter(), |c| c.batch),
+                &column(claims.iter(), |c| c.lease),
+                &column(claims.iter(), |c| c.auto_ack),
+                &column(claims.iter(), |c| c.conflation),
             ],
         )
         .await?;
     let rows = Rc::new(rows);
     let mut answers: Vec<ClaimAnswer> = claims.iter().map(|_| ClaimAnswer::NotPlaced).collect();
-    let mut from = 0;
-    while from < rows.len() {
-        let place: i32 = rows[from].get(0);
-        let to = from + rows[from..].iter().take_while(|row| row.get::<_, i32>(0) == place).count();
-        if let Some(answer) = usize::try_from(place - 1).ok().and_then(|i| answers.get_mut(i)) {
+    by_place(&rows, |index, from, to| {
+        if let Some(answer) = answers.get_mut(index) {
             *answer = read(&rows, from, to);
         }
-        from = to;
-    }
+    });
     Ok(answers)
 }
 
@@ -158,7 +224,7 @@ fn read(rows: &Rc<Vec<Row>>, from: usize, to: usize) -> ClaimAnswer {
         failed_offsets: row.get::<_, Option<_>>(10).unwrap_or_default(),
         failed_counts: row.get::<_, Option<_>>(11).unwrap_or_default(),
         expiries: row.get::<_, Option<_>>(12).unwrap_or_default(),
-        segments: Segments { rows: Rc::clone(rows), from, to },
+        segments: Segments { rows: Rc::clone(rows), from, to, column: 13 },
     })
 }
 

@@ -33,7 +33,7 @@ pub use catalog::{
     ensure_queue, forget_early_groups, group_by_name, partition_names, pending_partitions,
     pending_partitions_of_filter, queue_by_name, register_early,
 };
-pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, place_group};
+pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, claim_plain, place_group};
 pub use connect::{ConnectSettings, look_up_addresses};
 pub use dead_letters::{
     DeadLetterFilter, DeadLetterRow, StoredMessage, TakenLetter, dead_letters, finish_message,

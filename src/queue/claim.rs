@@ -40,9 +40,20 @@ pub(super) struct ClaimQueue {
     placed: HashSet<Place>,
 }
 
-pub(super) struct Batch {
-    pending: Vec<Pending>,
+pub(super) struct Batch(Vec<Pending>);
+
+impl Pending {
+    /// The answer, or the claims of a pop that went away before it had them.
+    fn answer(self, answers: Result<Vec<ClaimAnswer>, pg::Error>) -> Option<Unread> {
+        let Err(Ok(answers)) = self.reply.send(answers) else { return None };
+        Some(Unread { claims: self.claims, answers })
+    }
+}
+
+/// What a pop did not wait for.
+struct Unread {
     claims: Vec<Claim>,
+    answers: Vec<ClaimAnswer>,
 }
 
 fn place(claim: &Claim) -> Place {
@@ -69,31 +80,74 @@ impl Engine {
     }
 
     pub(super) async fn run_claims(&self, session: &Session, batch: Batch) {
-        let answers = self.claim_all(session, &batch.claims).await;
-        {
-            let mut queue = self.claims.borrow_mut();
-            for claim in &batch.claims {
-                queue.in_flight.remove(&place(claim));
-            }
+        let (plain, mut others): (Vec<_>, Vec<_>) = {
+            let queue = self.claims.borrow();
+            batch.0.into_iter().partition(|pending| queue.is_plain(pending))
+        };
+        let mut unread = Vec::new();
+        if !plain.is_empty() {
+            others.extend(self.run_plain(session, plain, &mut unread).await);
+        }
+        if !others.is_empty() {
+            self.run_general(session, others, &mut unread).await;
         }
         if !self.claims.borrow().pending.is_empty() {
             self.lanes.wake();
         }
-        match answers {
-            Err(error) => {
-                for pending in batch.pending {
-                    let _ = pending.reply.send(Err(error.clone()));
+        for unread in unread {
+            give_back(session, &unread).await;
+        }
+    }
+
+    /// Answers the pops that are as most pops are, and gives back those that need more thought.
+    async fn run_plain(
+        &self,
+        session: &Session,
+        batch: Vec<Pending>,
+        unread: &mut Vec<Unread>,
+    ) -> Vec<Pending> {
+        let claims: Vec<&Claim> = batch.iter().flat_map(|pending| &pending.claims).collect();
+        let claiming = async || pg::claim_plain(session, &claims).await;
+        let answers = lanes::retry(CLAIM_ATTEMPTS, lanes::lost_a_race, claiming).await;
+        let (answers, error) = match answers {
+            Ok(answers) => (answers, None),
+            Err(error) => (claims.iter().map(|_| None).collect(), Some(error)),
+        };
+        let mut others = Vec::new();
+        for (pending, answer) in batch.into_iter().zip(answers) {
+            let answer = match (answer, &error) {
+                (Some(answer), _) => Ok(vec![answer]),
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => {
+                    others.push(pending);
+                    continue;
                 }
-            }
-            Ok(answers) => {
-                let mut answers = answers.into_iter();
-                for pending in batch.pending {
-                    let own: Vec<_> = answers.by_ref().take(pending.claims.len()).collect();
-                    if let Err(Ok(unread)) = pending.reply.send(Ok(own)) {
-                        give_back(session, &pending.claims, &unread).await;
-                    }
-                }
-            }
+            };
+            self.claims.borrow_mut().landed(&pending);
+            unread.extend(pending.answer(answer));
+        }
+        others
+    }
+
+    async fn run_general(
+        &self,
+        session: &Session,
+        mut batch: Vec<Pending>,
+        unread: &mut Vec<Unread>,
+    ) {
+        for (pop, pending) in (0..).zip(&mut batch) {
+            pending.claims.iter_mut().for_each(|claim| claim.pop = pop);
+        }
+        let claims: Vec<Claim> =
+            batch.iter().flat_map(|pending| pending.claims.iter().cloned()).collect();
+        let mut answers = self.claim_all(session, &claims).await.map(Vec::into_iter);
+        for pending in batch {
+            let own = match &mut answers {
+                Ok(answers) => Ok(answers.take(pending.claims.len()).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            self.claims.borrow_mut().landed(&pending);
+            unread.extend(pending.answer(own));
         }
     }
 
@@ -153,9 +207,9 @@ impl Engine {
     }
 }
 
-/// The pop went away before it had its answer; what was leased for it is free again.
-async fn give_back(session: &Session, claims: &[Claim], answers: &[ClaimAnswer]) {
-    for (claim, answer) in claims.iter().zip(answers) {
+/// What was leased for a pop that went away is free again.
+async fn give_back(session: &Session, unread: &Unread) {
+    for (claim, answer) in unread.claims.iter().zip(&unread.answers) {
         if let ClaimAnswer::Taken(pg::Claimed { lease: Some(lease), .. }) = answer {
             let released = pg::release_lease(session, claim.partition, claim.group, *lease).await;
             if let Err(error) = released {
@@ -175,12 +229,25 @@ impl ClaimQueue {
         self.pending.clear();
     }
 
+    /// Whether the cheaper statement may do. The group has had its place for a while.
+    fn is_plain(&self, pending: &Pending) -> bool {
+        let [claim] = pending.claims.as_slice() else { return false };
+        claim.undelayed && !claim.conflation && self.placed.contains(&place(claim))
+    }
+
+    /// Nothing of the pop is in flight any more.
+    fn landed(&mut self, pending: &Pending) {
+        for claim in &pending.claims {
+            self.in_flight.remove(&place(claim));
+        }
+    }
+
     /// The next batch: pops in order of arrival, less those whose partitions are being claimed.
     pub fn take(&mut self) -> Option<Batch> {
-        let mut batch = Batch { pending: Vec::new(), claims: Vec::new() };
+        let mut batch = Vec::new();
         let mut left = VecDeque::new();
         let mut messages = 0;
-        while let Some(mut pending) = self.pending.pop_front() {
+        while let Some(pending) = self.pending.pop_front() {
             if pending.reply.is_canceled() {
                 continue;
             }
@@ -188,20 +255,15 @@ impl ClaimQueue {
                 left.push_back(pending);
                 continue;
             }
-            let pop = i32::try_from(batch.pending.len()).unwrap_or(i32::MAX);
-            for claim in &mut pending.claims {
-                claim.pop = pop;
-                self.in_flight.insert(place(claim));
-            }
+            self.in_flight.extend(pending.claims.iter().map(place));
             messages += pending.claims.first().map_or(0, |claim| i64::from(claim.batch));
-            batch.claims.extend_from_slice(&pending.claims);
-            batch.pending.push(pending);
-            if batch.pending.len() >= POPS_MAX || messages >= MESSAGES_MAX {
+            batch.push(pending);
+            if batch.len() >= POPS_MAX || messages >= MESSAGES_MAX {
                 break;
             }
         }
         left.append(&mut self.pending);
         self.pending = left;
-        (!batch.pending.is_empty()).then_some(batch)
+        (!batch.is_empty()).then_some(Batch(batch))
     }
 }

@@ -306,8 +306,10 @@ impl Engine {
             }
             return Ok(Tried::Nothing);
         };
-        let claims: Vec<Claim> =
-            candidates.iter().map(|candidate| new_claim(request, candidate, group)).collect();
+        let claims: Vec<Claim> = candidates
+            .iter()
+            .map(|candidate| new_claim(request, candidate, &queue, group))
+            .collect();
         let regroupings = self.regroupings.get();
         let answers = self.claim(claims).await?;
         // What was found may be of a place that the group has left since.
@@ -508,7 +510,7 @@ impl From<Reservation> for Candidate {
     }
 }
 
-fn new_claim(request: &PopRequest, candidate: &Candidate, group: GroupRow) -> Claim {
+fn new_claim(request: &PopRequest, candidate: &Candidate, queue: &Queue, group: GroupRow) -> Claim {
     let partition = candidate.known.partition;
     Claim {
         pop: 0,
@@ -518,6 +520,8 @@ fn new_claim(request: &PopRequest, candidate: &Candidate, group: GroupRow) -> Cl
         lease: ids::new_lease_id(partition),
         auto_ack: request.auto_ack,
         conflation: group.conflation,
+        undelayed: queue.options.delayed_processing_seconds == 0
+            && queue.options.window_buffer_seconds == 0,
     }
 }
 

@@ -1,0 +1,69 @@
+-- Claims partitions for consumer groups in the common case, many pops in one statement: nothing
+-- is leased, failed, or finished out of order, and the queue neither delays messages nor holds
+-- them back. Much cheaper than claim.sql, which answers everything else.
+-- One element for each pop: $1 partition, $2 group, $3 batch, $4 lease id, $5 whether the cursor
+-- moves at once (autoAck).
+-- A row comes back for each segment. Nothing was claimed where there is no row, where `stale` is
+-- true, and where a row has no segment.
+WITH held AS MATERIALIZED (
+    SELECT r.place, r.batch, r.lease, r.auto_ack, c.partition_id, c.group_id, c.cursor,
+           p.next_offset,
+           -- 0 lets a lease last a minute.
+           coalesce(nullif(q.lease_seconds, 0), 60) AS lease_seconds,
+           least(CASE WHEN q.ttl_given THEN nullif(q.ttl_seconds, 0) END,
+                 CASE WHEN q.retention_enabled THEN nullif(q.retention_seconds, 0) END,
+                 nullif(q.wait_seconds_max, 0)) AS age_seconds_max
+    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::uuid[], $5::boolean[])
+        WITH ORDINALITY AS r (partition_id, group_id, batch, lease, auto_ack, place)
+    JOIN consumers c ON c.partition_id = r.partition_id AND c.group_id = r.group_id
+    JOIN partitions p ON p.id = c.partition_id
+    JOIN queues q ON q.id = p.queue_id
+    WHERE c.lease_until IS NULL AND c.retry_at IS NULL AND c.expiries = 0
+      AND c.finished IS NULL AND c.failed_offsets IS NULL AND c.cursor >= p.first_offset
+      AND q.window_buffer_seconds = 0 AND q.delayed_processing_seconds = 0
+    ORDER BY c.partition_id, c.group_id
+    FOR NO KEY UPDATE OF c
+), found AS MATERIALIZED (
+    SELECT h.place, h.partition_id, h.group_id, h.lease, h.auto_ack, h.lease_seconds,
+           s.last_offset, s.message_count, s.created_at, s.encrypted, s.body,
+           greatest(h.cursor, s.last_offset - s.message_count + 1) AS from_offset,
+           least(h.cursor + h.batch - 1, s.last_offset) AS to_offset,
+           coalesce(s.created_at < now() - h.age_seconds_max * interval '1 s', false) AS stale
+    FROM held h CROSS JOIN LATERAL (
+        SELECT last_offset, message_count, created_at, encrypted, body
+        FROM segments
+        WHERE partition_id = h.partition_id
+          AND last_offset >= h.cursor
+          -- A segment holds at most 1000 messages, so one that begins within reach ends here.
+          AND last_offset < h.cursor + h.batch + 1000
+          AND last_offset - message_count + 1 < h.cursor + h.batch
+        ORDER BY last_offset
+        LIMIT h.batch
+    ) s
+), moved AS (
+    UPDATE consumers c
+    SET cursor = CASE WHEN t.leased THEN c.cursor ELSE t.new_end END,
+        lease_id = CASE WHEN t.leased THEN t.lease END,
+        lease_end = CASE WHEN t.leased THEN t.new_end END,
+        lease_until = CASE WHEN t.leased THEN clock_timestamp() + t.lease_seconds * interval '1 s' END
+    FROM (
+        SELECT f.partition_id, f.group_id, f.lease, f.lease_seconds, max(f.to_offset) + 1 AS new_end,
+               -- The cursor waits until the messages could be read.
+               NOT f.auto_ack OR bool_or(f.encrypted) AS leased
+        FROM found f
+        GROUP BY f.partition_id, f.group_id, f.lease, f.lease_seconds, f.auto_ack
+        HAVING NOT bool_or(f.stale)
+    ) t
+    WHERE c.partition_id = t.partition_id AND c.group_id = t.group_id
+)
+SELECT h.place::int, h.cursor, h.next_offset, h.lease_seconds, f.stale, f.to_offset,
+       f.from_offset, f.created_at, f.encrypted,
+       -- A small pop from a large segment is sent its own lines only.
+       CASE WHEN f.to_offset - f.from_offset + 1 = f.message_count THEN f.body
+            WHEN f.to_offset = f.from_offset
+            THEN split_part(f.body, E'\n', (f.from_offset - (f.last_offset - f.message_count))::int)
+            ELSE array_to_string((string_to_array(f.body, E'\n'))
+                [f.from_offset - (f.last_offset - f.message_count) :
+                 f.to_offset - (f.last_offset - f.message_count)], E'\n') END AS body
+FROM held h LEFT JOIN found f USING (place)
+ORDER BY h.place, f.from_offset
