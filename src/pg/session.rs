@@ -223,15 +223,16 @@ impl Session {
 }
 
 /// Plans are made rarely and kept for a while: the statements have the same best plan whatever their
-/// parameters, always by index, row by row. Sequential scans and joins that read whole tables are
-/// off because a plan that was made while a table was small would stay in use when it is large. Joins
+/// parameters, always by index, row by row. Sequential scans, bitmaps and joins that read whole tables
+/// are off because a plan that was made while a table was small would stay in use when it is large. Joins
 /// run in the order in which they are written, from the request's list to the tables' indexes: the
 /// planner, which knows no list's length, likes to read all partitions first.
 fn session_settings(settings: &ConnectSettings) -> String {
     format!(
         "SET search_path TO \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
          SET timezone = 'UTC'; SET plan_cache_mode = force_generic_plan; SET jit = off; \
-         SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+         SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
+         SET enable_mergejoin = off; \
          SET join_collapse_limit = 1; SET synchronous_commit = on; \
          SET client_min_messages = error; \
          SET application_name = 'queen'",

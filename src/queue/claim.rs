@@ -43,6 +43,11 @@ pub(super) struct ClaimQueue {
 pub(super) struct Batch(Vec<Pending>);
 
 impl Pending {
+    /// Whether the cheaper statement may do.
+    fn is_plain(&self) -> bool {
+        matches!(self.claims.as_slice(), [claim] if claim.undelayed && !claim.conflation)
+    }
+
     /// The answer, or the claims of a pop that went away before it had them.
     fn answer(self, answers: Result<Vec<ClaimAnswer>, pg::Error>) -> Option<Unread> {
         let Err(Ok(answers)) = self.reply.send(answers) else { return None };
@@ -80,16 +85,24 @@ impl Engine {
     }
 
     pub(super) async fn run_claims(&self, session: &Session, batch: Batch) {
-        let (plain, mut others): (Vec<_>, Vec<_>) = {
-            let queue = self.claims.borrow();
-            batch.0.into_iter().partition(|pending| queue.is_plain(pending))
-        };
         let mut unread = Vec::new();
-        if !plain.is_empty() {
-            others.extend(self.run_plain(session, plain, &mut unread).await);
-        }
-        if !others.is_empty() {
-            self.run_general(session, others, &mut unread).await;
+        match self.place_new(session, &batch).await {
+            Ok(placing) => {
+                let (plain, mut others): (Vec<_>, Vec<_>) =
+                    batch.0.into_iter().partition(Pending::is_plain);
+                if !plain.is_empty() {
+                    others.extend(self.run_plain(session, plain, &mut unread).await);
+                }
+                if !others.is_empty() {
+                    self.run_general(session, others, &placing, &mut unread).await;
+                }
+            }
+            Err(error) => {
+                for pending in batch.0 {
+                    self.claims.borrow_mut().landed(&pending);
+                    unread.extend(pending.answer(Err(error.clone())));
+                }
+            }
         }
         if !self.claims.borrow().pending.is_empty() {
             self.lanes.wake();
@@ -133,6 +146,7 @@ impl Engine {
         &self,
         session: &Session,
         mut batch: Vec<Pending>,
+        placing: &HashSet<Place>,
         unread: &mut Vec<Unread>,
     ) {
         for (pop, pending) in (0..).zip(&mut batch) {
@@ -140,7 +154,10 @@ impl Engine {
         }
         let claims: Vec<Claim> =
             batch.iter().flat_map(|pending| pending.claims.iter().cloned()).collect();
-        let mut answers = self.claim_all(session, &claims).await.map(Vec::into_iter);
+        let claiming = async || pg::claim(session, &claims).await;
+        let answers = lanes::retry(CLAIM_ATTEMPTS, lanes::lost_a_race, claiming).await;
+        let mut answers =
+            answers.map(|answers| self.forget_unplaced(&claims, answers, placing).into_iter());
         for pending in batch {
             let own = match &mut answers {
                 Ok(answers) => Ok(answers.take(pending.claims.len()).collect()),
@@ -151,38 +168,35 @@ impl Engine {
         }
     }
 
-    async fn claim_all(
+    /// Gives groups their place in the partitions that this core has not met them in, and answers
+    /// which those are.
+    async fn place_new(
         &self,
         session: &Session,
-        claims: &[Claim],
-    ) -> Result<Vec<ClaimAnswer>, pg::Error> {
-        let new: Vec<Place> = {
-            let queue = self.claims.borrow();
-            claims.iter().map(place).filter(|place| !queue.placed.contains(place)).collect()
+        batch: &Batch,
+    ) -> Result<HashSet<Place>, pg::Error> {
+        let new: HashSet<Place> = {
+            let placed = &self.claims.borrow().placed;
+            let claims = batch.0.iter().flat_map(|pending| &pending.claims);
+            claims.map(place).filter(|place| !placed.contains(place)).collect()
         };
-        let placing: HashSet<Place> = new.iter().copied().collect();
-        if !new.is_empty() {
-            self.place(session, new).await?;
+        if new.is_empty() {
+            return Ok(new);
         }
-        let claiming = async || pg::claim(session, claims).await;
-        let answers = lanes::retry(CLAIM_ATTEMPTS, lanes::lost_a_race, claiming).await?;
-        Ok(self.forget_unplaced(claims, answers, &placing))
-    }
-
-    async fn place(&self, session: &Session, new: Vec<Place>) -> Result<(), pg::Error> {
-        match pg::place_group(session, &new).await {
+        let places: Vec<Place> = new.iter().copied().collect();
+        match pg::place_group(session, &places).await {
             // Deleted between the look and the insert: the claim will find nothing.
-            Err(error) if error.is_foreign_key_violation() => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.is_foreign_key_violation() => {}
+            Err(error) => return Err(error),
             Ok(()) => {
                 let placed = &mut self.claims.borrow_mut().placed;
                 if placed.len() + new.len() > PLACED_MAX {
                     placed.clear();
                 }
-                placed.extend(new);
-                Ok(())
+                placed.extend(&new);
             }
         }
+        Ok(new)
     }
 
     /// A place that was known and is gone belonged to a deleted queue or group, or was deleted
@@ -227,12 +241,6 @@ impl ClaimQueue {
 
     pub fn refuse(&mut self) {
         self.pending.clear();
-    }
-
-    /// Whether the cheaper statement may do. The group has had its place for a while.
-    fn is_plain(&self, pending: &Pending) -> bool {
-        let [claim] = pending.claims.as_slice() else { return false };
-        claim.undelayed && !claim.conflation && self.placed.contains(&place(claim))
     }
 
     /// Nothing of the pop is in flight any more.

@@ -3,14 +3,13 @@
 -- beginning and has no place yet. $1 queue.
 WITH reading AS MATERIALIZED (
     SELECT id, start_from FROM groups WHERE queue_id = $1
-), placed AS MATERIALIZED (
-    SELECT c.partition_id, min(c.cursor) AS place, count(*) AS group_count
-    FROM reading g JOIN consumers c ON c.group_id = g.id
-    GROUP BY c.partition_id
 )
 SELECT coalesce(sum(p.next_offset - greatest(p.first_offset, least(placed.place, start.place))), 0)::bigint
 FROM partitions p
-LEFT JOIN placed ON placed.partition_id = p.id
+CROSS JOIN LATERAL (
+    SELECT min(c.cursor) AS place, count(*) AS group_count
+    FROM consumers c WHERE c.partition_id = p.id
+) placed
 CROSS JOIN LATERAL (
     SELECT min(CASE WHEN g.start_from IS NULL THEN p.first_offset
                     WHEN p.last_push_at >= g.start_from
@@ -19,7 +18,7 @@ CROSS JOIN LATERAL (
                                    ORDER BY s.last_offset DESC LIMIT 1), p.first_offset)
                     ELSE p.next_offset END) AS place
     FROM reading g
-    WHERE coalesce(placed.group_count, 0) < (SELECT count(*) FROM reading)
+    WHERE placed.group_count < (SELECT count(*) FROM reading)
       AND NOT EXISTS (SELECT FROM consumers c WHERE c.partition_id = p.id AND c.group_id = g.id)
 ) start
 WHERE p.queue_id = $1
