@@ -90,6 +90,12 @@ pub(super) struct Batch {
     merged: Vec<Merged>,
 }
 
+impl Batch {
+    pub fn requests(&self) -> usize {
+        self.merged.iter().map(|merged| merged.pending.len()).sum()
+    }
+}
+
 impl Merged {
     fn request(&self) -> &AckRequest {
         &self.pending[0].request

@@ -42,6 +42,12 @@ pub(super) struct ClaimQueue {
 
 pub(super) struct Batch(Vec<Pending>);
 
+impl Batch {
+    pub fn requests(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Pending {
     /// Whether the cheaper statement may do.
     fn is_plain(&self) -> bool {
@@ -183,8 +189,8 @@ impl Engine {
         if new.is_empty() {
             return Ok(new);
         }
-        let places: Vec<Place> = new.iter().copied().collect();
-        match pg::place_group(session, &places).await {
+        let new_places: Vec<Place> = new.iter().copied().collect();
+        match pg::place_group(session, &new_places).await {
             // Deleted between the look and the insert: the claim will find nothing.
             Err(error) if error.is_foreign_key_violation() => {}
             Err(error) => return Err(error),

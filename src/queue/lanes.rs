@@ -25,6 +25,11 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 /// How long work waits for a connection when none is up. Longer than it takes to connect again
 /// after a cut, shorter than a client's patience.
 const CONNECTION_GRACE: Duration = Duration::from_millis(700);
+/// A statement of so many requests shows that there are many: those that come while it runs wait for
+/// its end and share the next one, which costs less than one beside it.
+const GATHER_FROM: usize = 8;
+/// Unless it takes longer than this, as when it waits for a lock or a slow disk.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Single operations that wait for a connection; each is a request that waits for its answer.
 const JOBS_MAX: usize = 10_000;
 
@@ -37,6 +42,46 @@ enum Work {
     Acks(ack::Batch),
 }
 
+impl Work {
+    fn requests(&self) -> usize {
+        match self {
+            Self::Job(_) => 1,
+            Self::Pushes(batch) => batch.requests(),
+            Self::Claims(batch) => batch.requests(),
+            Self::Acks(batch) => batch.requests(),
+        }
+    }
+}
+
+/// Whether a statement may begin beside others of its kind.
+#[derive(Default)]
+struct Gate {
+    in_flight: Cell<usize>,
+    /// When the newest of them began, and with how many requests.
+    newest: Cell<Option<(Instant, usize)>>,
+}
+
+impl Gate {
+    fn is_open(&self, now: Instant) -> bool {
+        self.in_flight.get() == 0
+            || self.newest.get().is_none_or(|(begun, requests)| {
+                requests < GATHER_FROM || now.duration_since(begun) >= GATHER_MAX
+            })
+    }
+
+    fn enter(&self, requests: usize, now: Instant) {
+        self.in_flight.update(|count| count + 1);
+        self.newest.set(Some((now, requests)));
+    }
+
+    fn leave(&self) {
+        self.in_flight.update(|count| count - 1);
+    }
+}
+
+/// The kinds of work, in the order in which they take turns.
+const KINDS: usize = 4;
+
 pub(super) struct Lanes {
     settings: ConnectSettings,
     jobs: RefCell<VecDeque<Job>>,
@@ -46,6 +91,9 @@ pub(super) struct Lanes {
     down_since: Cell<Option<Instant>>,
     /// Which kind of work is looked at first; advances so that none starves another.
     turn: Cell<usize>,
+    gates: [Gate; KINDS],
+    /// A task looks again when a gate opens by time.
+    gate_watched: Cell<bool>,
     stopping: Cell<bool>,
 }
 
@@ -58,6 +106,8 @@ impl Lanes {
             connected: Cell::new(0),
             down_since: Cell::new(Some(Instant::now())),
             turn: Cell::new(0),
+            gates: Default::default(),
+            gate_watched: Cell::new(false),
             stopping: Cell::new(false),
         }
     }
@@ -155,8 +205,8 @@ impl Engine {
         }
     }
 
-    async fn work_on(&self, session: &Session) {
-        while let Some(work) = self.next_work(session).await {
+    async fn work_on(self: &Rc<Self>, session: &Session) {
+        while let Some((kind, work)) = self.next_work(session).await {
             if let Err(error) = session.renew_old_plans().await {
                 tracing::debug!(%error, "plans are kept");
             }
@@ -166,11 +216,12 @@ impl Engine {
                 Work::Claims(batch) => self.run_claims(session, batch).await,
                 Work::Acks(batch) => self.run_acks(session, batch).await,
             }
+            self.lanes.gates[kind].leave();
         }
     }
 
-    /// `None` when the session is broken or the engine stops.
-    async fn next_work(&self, session: &Session) -> Option<Work> {
+    /// The next work and its kind; `None` when the session is broken or the engine stops.
+    async fn next_work(self: &Rc<Self>, session: &Session) -> Option<(usize, Work)> {
         poll_fn(|cx| {
             if session.is_broken() {
                 return Poll::Ready(None);
@@ -187,15 +238,42 @@ impl Engine {
         .await
     }
 
-    fn take_work(&self) -> Option<Work> {
+    fn take_work(self: &Rc<Self>) -> Option<(usize, Work)> {
         let turn = self.lanes.turn.get();
         self.lanes.turn.set(turn + 1);
-        (0..4).find_map(|i| match (turn + i) % 4 {
+        let now = Instant::now();
+        for kind in (0..KINDS).map(|i| (turn + i) % KINDS) {
+            let gate = &self.lanes.gates[kind];
+            if !gate.is_open(now) {
+                self.watch_gates();
+            } else if let Some(work) = self.take_work_of(kind) {
+                gate.enter(work.requests(), now);
+                return Some((kind, work));
+            }
+        }
+        None
+    }
+
+    fn take_work_of(&self, kind: usize) -> Option<Work> {
+        match kind {
             0 => self.pushes.borrow_mut().take().map(Work::Pushes),
             1 => self.claims.borrow_mut().take().map(Work::Claims),
             2 => self.acks.borrow_mut().take().map(Work::Acks),
             _ => self.lanes.jobs.borrow_mut().pop_front().map(Work::Job),
-        })
+        }
+    }
+
+    /// Has a lane look again when what waits behind a gate has waited long enough.
+    fn watch_gates(self: &Rc<Self>) {
+        if self.lanes.gate_watched.replace(true) {
+            return;
+        }
+        let engine = Rc::clone(self);
+        runtime::spawn(async move {
+            runtime::sleep(GATHER_MAX).await;
+            engine.lanes.gate_watched.set(false);
+            engine.lanes.wake();
+        });
     }
 
     /// Drops everything that waits; its requests see the reply channel close.

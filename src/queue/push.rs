@@ -154,6 +154,12 @@ pub(super) struct Batch {
     careful: bool,
 }
 
+impl Batch {
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+}
+
 impl Engine {
     /// Stores the messages of a request.
     pub async fn push(&self, plan: PushPlan) -> Result<Pushed, Error> {
