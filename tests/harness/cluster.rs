@@ -21,8 +21,8 @@ use super::eventually;
 /// The owner of every database that a server gets: not a superuser, as promised to operators.
 pub const USER: &str = "queen";
 
-/// Servers of parallel tests, their cores and the tests' own looks all count against this.
-const CONNECTIONS_MAX: &str = "max_connections=300";
+/// Servers of parallel tests, their cores and the tests' own looks all count against the connections.
+const SETTINGS: [&str; 2] = ["max_connections=300", "shared_buffers=64MB"];
 
 /// Obeys one order a line until its input ends, which is when the tests have ended.
 const GUARDIAN: &str = r#"
@@ -30,8 +30,8 @@ stop() { kill -QUIT "$postgres" 2>/dev/null; wait "$postgres"; }
 while read -r order; do
     case $order in
     start)
-        "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c "$3" -c "$4" \
-            -c shared_buffers=64MB -c logging_collector=off >>"$2/log" 2>&1 </dev/null &
+        "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= $3 \
+            -c logging_collector=off >>"$2/log" 2>&1 </dev/null &
         postgres=$! ;;
     crash) stop ;;
     esac
@@ -57,6 +57,11 @@ impl Cluster {
 
     /// Starts a cluster with one extra setting, such as `fsync=on` where durability is attacked.
     pub fn start(setting: &str) -> Self {
+        Self::with(&[&[setting], SETTINGS.as_slice()].concat())
+    }
+
+    /// Starts a cluster with these settings, none of which has a space in it.
+    pub fn with(settings: &[&str]) -> Self {
         let binaries = binaries();
         let directory = tempfile::Builder::new()
             .prefix("queen-test-")
@@ -79,7 +84,7 @@ impl Cluster {
         let mut guardian = as_user(Path::new("/bin/sh"), user)
             .args(["-c", GUARDIAN, "guardian"])
             .args([&binaries, &directory])
-            .args([setting, CONNECTIONS_MAX])
+            .arg(format!("-c {}", settings.join(" -c ")))
             .current_dir(&directory)
             .stdin(Stdio::piped())
             // A ctrl-C in the terminal ends the tests; the guardian must outlive it.

@@ -87,6 +87,10 @@ impl Server {
         self.address
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A client with connections of its own, for another thread of a test.
     pub fn client(&self) -> Client {
         Client::new(self.address)

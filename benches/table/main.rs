@@ -1,0 +1,81 @@
+//! The whole table: what the server does over HTTP beside what the same PostgreSQL does without it,
+//! in one run on one machine. `scripts/bench` runs it.
+#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+#![allow(clippy::cast_precision_loss, reason = "counts become rates and averages")]
+
+mod bare;
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
+mod lab;
+mod open_loop;
+mod pgbench;
+mod processes;
+mod report;
+mod rows;
+mod stored;
+mod sustained;
+mod wrk;
+
+use clap::Parser;
+
+/// Measures the server: throughput, latency and CPU for each message, beside PostgreSQL alone.
+#[derive(Debug, Parser)]
+#[command(bin_name = "scripts/bench")]
+pub struct Options {
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Only rows whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// How often the table is measured.
+    #[arg(long, default_value_t = 1)]
+    runs: u32,
+    /// Worker cores of the server.
+    #[arg(long, default_value_t = 1)]
+    workers: u32,
+    /// Bytes of each payload's text.
+    #[arg(long, default_value_t = 100)]
+    payload: usize,
+    /// Another server of the same API, such as `http://127.0.0.1:6632`, instead of one on a private
+    /// PostgreSQL. Rows that need PostgreSQL are left out.
+    #[arg(long)]
+    url: Option<String>,
+    /// Partitions with 100 messages each that are stored before anything is measured; more rows
+    /// work on them.
+    #[arg(long, default_value_t = 0)]
+    stored_partitions: u32,
+    /// Instead: minutes of pushes, pops and acks together at 70 % of what is possible, without and
+    /// with a transaction that stays open.
+    #[arg(long)]
+    sustained: Option<u64>,
+    /// `cargo bench` passes it.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    let lab = lab::Lab::new(&options);
+    println!("{}\n", report::environment(&lab));
+    if let Some(minutes) = options.sustained {
+        return sustained::run(&lab, minutes);
+    }
+    if lab.stored_partitions() > 0 {
+        println!("{}\n", stored::fill(&lab));
+    }
+    let more = if lab.stored_partitions() > 0 { rows::STORED } else { &[] };
+    for run in 1..=options.runs {
+        if options.runs > 1 {
+            println!("Run {run} of {}:\n", options.runs);
+        }
+        println!("{}", report::HEAD);
+        for row in more.iter().chain(rows::TABLE) {
+            let wanted = options.only.as_ref().is_none_or(|only| row.name.contains(only.as_str()));
+            if wanted && (lab.is_own() || !row.needs_database) {
+                println!("{}", report::line(row.name, &(row.measure)(&lab)));
+            }
+        }
+        println!("\n{}", report::resources(&lab));
+    }
+}

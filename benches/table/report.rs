@@ -1,0 +1,129 @@
+//! The table as Markdown.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::lab::Lab;
+use crate::processes;
+use crate::rows::Outcome;
+
+pub const HEAD: &str = "\
+| work | messages/s | p50 ms | p99 ms | max ms | failed | beside | ratio | aim | server us/msg | PostgreSQL us/msg |
+| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: |";
+
+pub fn line(name: &str, outcome: &Outcome) -> String {
+    let figures = &outcome.figures;
+    let (beside, ratio) = outcome.beside.as_ref().map_or_else(Default::default, |beside| {
+        (format!("{} {}", beside.what, amount(beside.value)), format!("{:.2}", beside.ratio))
+    });
+    format!(
+        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {:.2} | {:.2} |",
+        amount(outcome.messages_per_second),
+        figures.p50_ms,
+        figures.p99_ms,
+        figures.max_ms,
+        figures.failed,
+        outcome.aim,
+        outcome.server_us,
+        outcome.postgres_us,
+    )
+}
+
+/// Whole numbers with separators; three decimals below 10.
+fn amount(value: f64) -> String {
+    if value < 10.0 {
+        return format!("{value:.3}");
+    }
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// What this was measured on.
+pub fn environment(lab: &Lab) -> String {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let machine = format!("{cpus} CPUs, Linux {}", output("uname", &["-r"]));
+    if !lab.is_own() {
+        return format!("{machine}; the server at {}", lab.url());
+    }
+    let settings = [
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "wal_level",
+        "shared_buffers",
+        "max_wal_size",
+        "wal_sync_method",
+    ];
+    let settings: Vec<String> = settings
+        .iter()
+        .map(|name| format!("{name}={}", lab.text(&format!("SELECT current_setting('{name}')"))))
+        .collect();
+    let ring = if lab.server().said("COOP_TASKRUN in force") { "in force" } else { "not in force" };
+    format!(
+        "{machine}; revision {}; {} worker core(s); io_uring COOP_TASKRUN {ring}\n\
+         PostgreSQL {}: {}\n\
+         Durability: an answered push survives a crash of the machine (commit waits for \
+         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {:.3} ms, p99 {:.3} ms",
+        output("git", &["rev-parse", "--short", "HEAD"]),
+        lab.workers(),
+        lab.text("SELECT current_setting('server_version')"),
+        settings.join(", "),
+        fdatasync_ms(lab)[0],
+        fdatasync_ms(lab)[1],
+    )
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or_else(
+        |_| "?".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+/// The median and the 99th percentile of 1000 writes, as PostgreSQL's log would make them.
+fn fdatasync_ms(lab: &Lab) -> [f64; 2] {
+    let path = lab.cluster_directory().join("fdatasync");
+    let mut file = File::create(&path).expect("the scratch directory is writable");
+    let mut times: Vec<Duration> = (0..1000)
+        .map(|_| {
+            file.write_all(&[0; 8192]).expect("there is room");
+            let begun = Instant::now();
+            file.sync_data().expect("the disk works");
+            begun.elapsed()
+        })
+        .collect();
+    drop(file);
+    let _ = std::fs::remove_file(path);
+    times.sort_unstable();
+    [times[500], times[990]].map(|time| time.as_secs_f64() * 1000.0)
+}
+
+/// What the server holds after the load.
+pub fn resources(lab: &Lab) -> String {
+    if !lab.is_own() {
+        return String::new();
+    }
+    let process = lab.server().process_id();
+    let before = lab.spent().server.us;
+    thread::sleep(Duration::from_secs(3));
+    let idle = (lab.spent().server.us - before) as f64 / 3e6 * 100.0;
+    format!(
+        "Connections to PostgreSQL: {} (aim: at most 10). Threads: {} (aim: cores + 3). Resident memory: \
+         {:.1} MB before the load, {:.1} MB after it (aim: 18 and 25). Idle: {idle:.1} % of a core.",
+        lab.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'queen'"),
+        processes::threads(process),
+        lab.idle_mb(),
+        processes::resident_mb(process),
+    )
+}

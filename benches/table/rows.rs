@@ -1,0 +1,259 @@
+//! The rows of the table.
+
+use std::time::Duration;
+
+use crate::lab::Lab;
+use crate::wrk::{self, Figures};
+use crate::{bare, open_loop, pgbench, stored};
+
+pub struct Row {
+    pub name: &'static str,
+    pub needs_database: bool,
+    pub measure: fn(&Lab) -> Outcome,
+}
+
+/// What a row shows. A message is a row of pgbench, too.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub figures: Figures,
+    pub messages_per_second: f64,
+    /// What it is measured against in this run.
+    pub beside: Option<Beside>,
+    pub aim: String,
+    /// CPU microseconds for each message.
+    pub server_us: f64,
+    pub postgres_us: f64,
+}
+
+#[derive(Debug)]
+pub struct Beside {
+    pub what: &'static str,
+    pub value: f64,
+    pub ratio: f64,
+}
+
+pub const TABLE: &[Row] = &[
+    Row { name: "push 1, 1 connection", needs_database: true, measure: push_alone },
+    Row {
+        name: "push 1, 64 connections, 100 partitions",
+        needs_database: true,
+        measure: push_many,
+    },
+    Row {
+        name: "push 1 with ids, 64 connections, 100 partitions",
+        needs_database: true,
+        measure: push_many_with_ids,
+    },
+    Row {
+        name: "push 100, 8 connections, 1 partition",
+        needs_database: true,
+        measure: |lab| push_batches(lab, false, false),
+    },
+    Row {
+        name: "push 100 with ids, 8 connections, 1 partition",
+        needs_database: true,
+        measure: |lab| push_batches(lab, false, true),
+    },
+    Row {
+        name: "push 100 apart, 8 connections, 100 partitions",
+        needs_database: true,
+        measure: |lab| push_batches(lab, true, false),
+    },
+    Row {
+        name: "push 100 with ids apart, 8 connections, 100 partitions",
+        needs_database: true,
+        measure: |lab| push_batches(lab, true, true),
+    },
+    Row {
+        name: "pop 1 autoAck, 32 connections",
+        needs_database: false,
+        measure: |lab| pop(lab, 1, 32, "25,000/s"),
+    },
+    Row {
+        name: "pop 100 autoAck, 8 connections",
+        needs_database: false,
+        measure: |lab| pop(lab, 100, 8, "400,000/s"),
+    },
+    Row {
+        name: "pop 100 + ack 100, 8 connections",
+        needs_database: false,
+        measure: |lab| pop_and_ack(lab, false),
+    },
+    Row {
+        name: "pop 100 + ack 100 with ids, 8 connections",
+        needs_database: false,
+        measure: |lab| pop_and_ack(lab, true),
+    },
+    Row { name: "push to delivery, long poll, 50/s", needs_database: false, measure: deliver },
+    Row {
+        name: "push 1, open loop at half of 64 connections' rate",
+        needs_database: false,
+        measure: push_open,
+    },
+];
+
+/// With `--stored-partitions`.
+pub const STORED: &[Row] = &[
+    Row {
+        name: "push 1, 64 connections, over the stored partitions",
+        needs_database: true,
+        measure: push_stored,
+    },
+    Row {
+        name: "pop 1 autoAck, 32 connections, over the stored partitions",
+        needs_database: true,
+        measure: pop_stored,
+    },
+    Row {
+        name: "pop 100 autoAck, 8 connections, 10 groups over the stored partitions",
+        needs_database: true,
+        measure: pop_stored_by_groups,
+    },
+];
+
+/// Runs a closed loop and adds what it cost. Messages are counted by `count`, or are the requests.
+fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figures) -> Outcome {
+    let counted = || count.filter(|_| lab.is_own()).map(|count| count(lab));
+    let (before, spent) = (counted(), lab.spent());
+    let figures = run();
+    let (after, spent_after) = (counted(), lab.spent());
+    let messages = match (before, after) {
+        (Some(before), Some(after)) => (after - before) as f64,
+        _ if figures.messages_per_second > 0.0 => {
+            figures.messages_per_second * lab.seconds() as f64
+        }
+        _ => figures.requests_per_second * lab.seconds() as f64,
+    };
+    let each = |before: u64, after: u64| (after - before) as f64 / messages.max(1.0);
+    Outcome {
+        figures,
+        messages_per_second: messages / lab.seconds() as f64,
+        server_us: each(spent.server.us, spent_after.server.us),
+        postgres_us: each(spent.postgres.us, spent_after.postgres.us),
+        ..Outcome::default()
+    }
+}
+
+fn push(lab: &Lab, queue: &str, connections: u32, shape: [&str; 4]) -> Outcome {
+    let payload = lab.payload().to_string();
+    let [items, partitions, spread, ids] = shape;
+    let arguments = [queue, items, partitions, spread, ids, payload.as_str()];
+    // Partitions are made, and tables grow for the first time.
+    wrk::run(lab, 2, connections, false, "push.lua", &arguments);
+    loop_of(lab, Some(Lab::stored), || {
+        wrk::run(lab, lab.seconds(), connections, false, "push.lua", &arguments)
+    })
+}
+
+fn push_alone(lab: &Lab) -> Outcome {
+    let outcome = push(lab, "alone", 1, ["1", "1", "together", "none"]);
+    let (_, mean_ms) = pgbench::inserts(lab, 1);
+    let ratio = outcome.figures.p50_ms / mean_ms;
+    let beside = Beside { what: "pgbench mean ms", value: mean_ms, ratio };
+    Outcome { beside: Some(beside), aim: "p50 <= 2.5 x".to_owned(), ..outcome }
+}
+
+fn push_many(lab: &Lab) -> Outcome {
+    many(lab, "many", "none")
+}
+
+fn push_many_with_ids(lab: &Lab) -> Outcome {
+    many(lab, "many-ids", "ids")
+}
+
+fn many(lab: &Lab, queue: &str, ids: &str) -> Outcome {
+    let outcome = push(lab, queue, 64, ["1", "100", "together", ids]);
+    let (inserts, _) = pgbench::inserts(lab, 64);
+    let ratio = outcome.messages_per_second / inserts;
+    let beside = Beside { what: "pgbench inserts/s", value: inserts, ratio };
+    Outcome { beside: Some(beside), aim: ">= 1.4 x, p99 < 5 ms".to_owned(), ..outcome }
+}
+
+fn push_batches(lab: &Lab, apart: bool, with_ids: bool) -> Outcome {
+    let ids = if with_ids { "ids" } else { "none" };
+    let (partitions, spread) = if apart { ("100", "apart") } else { ("1", "together") };
+    let queue = format!("batches-{spread}-{ids}");
+    let outcome = push(lab, &queue, 8, ["100", partitions, spread, ids]);
+    let bare = bare::flushes(lab, apart, with_ids);
+    let ratio = outcome.messages_per_second / bare;
+    let beside = Beside { what: "bare driver msg/s", value: bare, ratio };
+    Outcome { beside: Some(beside), aim: ">= 0.6 x".to_owned(), ..outcome }
+}
+
+/// A pop of a partition that no other pop has touched, again and again.
+fn pop_stored(lab: &Lab) -> Outcome {
+    pop_of_stored(lab, "1", "0", 32)
+}
+
+fn pop_stored_by_groups(lab: &Lab) -> Outcome {
+    pop_of_stored(lab, "100", "10", 8)
+}
+
+fn pop_of_stored(lab: &Lab, batch: &str, groups: &str, connections: u32) -> Outcome {
+    let arguments = [stored::QUEUE, batch, groups, "none"];
+    loop_of(lab, Some(Lab::passed), || {
+        wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
+    })
+}
+
+fn push_stored(lab: &Lab) -> Outcome {
+    let partitions = lab.stored_partitions().min(100_000).to_string();
+    push(lab, stored::QUEUE, 64, ["1", &partitions, "together", "none"])
+}
+
+/// Stores at least `messages` in 100 partitions: singly as 64 connections leave them, or in
+/// segments of 100.
+fn fill(lab: &Lab, queue: &str, items: &str, ids: &str, messages: f64) {
+    let payload = lab.payload().to_string();
+    let arguments = [queue, items, "100", "together", ids, payload.as_str()];
+    let (connections, each) = if items == "1" { (64, 1.0) } else { (8, 100.0) };
+    let mut filled = 0.0;
+    while filled < messages {
+        let figures = wrk::run(lab, 2, connections, false, "push.lua", &arguments);
+        filled += figures.requests_per_second * each * 2.0;
+    }
+}
+
+/// Seconds' worth of messages at this rate, and a little more.
+fn enough(lab: &Lab, rate: f64) -> f64 {
+    rate * (lab.seconds() as f64 + 1.0)
+}
+
+fn pop(lab: &Lab, batch: u32, connections: u32, aim: &str) -> Outcome {
+    let queue = format!("pops-{batch}");
+    let rate = if batch == 1 { 40_000.0 } else { 1_200_000.0 };
+    fill(lab, &queue, &batch.to_string(), "none", enough(lab, rate));
+    let count = if lab.is_own() { "none" } else { "count" };
+    let batch = batch.to_string();
+    let arguments = [queue.as_str(), batch.as_str(), "0", count];
+    wrk::run(lab, 1, connections, false, "pop.lua", &arguments);
+    let outcome = loop_of(lab, Some(Lab::passed), || {
+        wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
+    });
+    Outcome { aim: aim.to_owned(), ..outcome }
+}
+
+fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
+    let ids = if with_ids { "ids" } else { "none" };
+    let queue = format!("acks-{ids}");
+    fill(lab, &queue, "100", ids, enough(lab, 300_000.0));
+    let arguments = [queue.as_str(), "100", "workers", "false"];
+    wrk::run(lab, 1, 8, true, "pop_ack.lua", &arguments);
+    let outcome = loop_of(lab, Some(Lab::passed), || {
+        wrk::run(lab, lab.seconds(), 8, true, "pop_ack.lua", &arguments)
+    });
+    Outcome { aim: "150,000/s".to_owned(), ..outcome }
+}
+
+fn deliver(lab: &Lab) -> Outcome {
+    let outcome = loop_of(lab, None, || open_loop::deliveries(lab, "deliveries", 50.0));
+    Outcome { aim: "p50 < 1 ms, p99 < 4 ms".to_owned(), ..outcome }
+}
+
+fn push_open(lab: &Lab) -> Outcome {
+    let closed = push(lab, "open", 64, ["1", "100", "together", "none"]);
+    let rate = closed.figures.requests_per_second / 2.0;
+    loop_of(lab, None, || {
+        open_loop::pushes(lab, "open", rate, 32, Duration::from_secs(lab.seconds()))
+    })
+}
