@@ -15,6 +15,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
+use crate::buffer;
 use crate::encryption::{Key, Keys};
 use crate::start::StartError;
 
@@ -109,6 +110,10 @@ pub struct Config {
     pub push_items_max: usize,
     pub pop_batch_max: usize,
     pub encryption_keys: Keys,
+    /// `None` when pushes are refused while the database is away.
+    pub buffer: Option<buffer::Settings>,
+    /// How long a push waits for the database before it goes to the buffer.
+    pub push_patience: Duration,
     /// Whether each worker is bound to a CPU of its own.
     pub pin_cores: bool,
     pub log_level: LogLevel,
@@ -227,6 +232,13 @@ impl TryFrom<Options> for Config {
             Some(dir) => dir.clone(),
             None => data_dir_default()?,
         };
+        let buffer = (options.file_buffer_bytes_max > 0).then(|| buffer::Settings {
+            directory: options.file_buffer_dir.clone().unwrap_or_else(|| data_dir.join("buffers")),
+            bytes_max: options.file_buffer_bytes_max,
+            records_per_file_max: options.file_buffer_events_per_file,
+            replay_interval: Duration::from_millis(options.file_buffer_flush_ms),
+            replay_messages_max: index(options.file_buffer_max_batch),
+        });
         Ok(Config {
             host: options.host,
             port: options.port,
@@ -250,6 +262,8 @@ impl TryFrom<Options> for Config {
                 key("QUEEN_ENCRYPTION_KEY", options.encryption_key.as_deref())?,
                 key("QUEEN_ENCRYPTION_KEY_PREVIOUS", options.encryption_key_previous.as_deref())?,
             ),
+            buffer,
+            push_patience: Duration::from_millis(options.push_patience_ms),
             pin_cores: options.pin_cores,
             log_level: database.log_level,
             log_format: database.log_format,

@@ -130,6 +130,16 @@ impl TransactionName {
         Self { key, message: id.and_then(message_place) }
     }
 
+    /// What has this key, which no message id has.
+    pub fn of_key(key: Uuid) -> Self {
+        Self { key, message: None }
+    }
+
+    /// The key in whatever partition, or `None` when that may depend on the partition.
+    pub fn chosen_key(&self) -> Option<Uuid> {
+        self.message.is_none().then_some(self.key)
+    }
+
     /// The key within a partition.
     pub fn key_in(&self, partition: PartitionId) -> TransactionKey {
         match self.message {

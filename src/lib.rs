@@ -2,10 +2,11 @@
 //!
 //! The rooms, from the wire inwards: `http` speaks HTTP/1.1 and knows no route; `api` turns
 //! requests into operations and results into answers; `queue` owns batches, dispatch and the
-//! promises; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
+//! promises; `buffer` keeps pushes on the disk while they cannot be stored; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
 pub mod api;
+pub mod buffer;
 pub mod config;
 pub mod data_dir;
 pub mod embedded;

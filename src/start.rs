@@ -30,6 +30,11 @@ pub enum StartError {
          with --data-dir"
     )]
     DataDirInUse { path: PathBuf, holder: String },
+    #[error(
+        "the file buffer {path} is in use by another queen{holder}; stop it or choose another \
+         with FILE_BUFFER_DIR"
+    )]
+    BufferInUse { path: PathBuf, holder: String },
     #[error("the embedded PostgreSQL in {data_dir} did not start: {reason}")]
     Embedded { data_dir: PathBuf, reason: String },
     #[error("cannot reach the database {database}: {reason}; check the database settings")]

@@ -253,7 +253,9 @@ fn status(result: i32) -> io::Result<()> {
 fn an_unreachable_database_is_one_line_without_its_password() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("postgres://user:secret@127.0.0.1:{closed}/queen");
-    let line = refusal(queen(&["serve", "--port", "0", "--database-url", &url]));
+    let no_buffer = ["--file-buffer-bytes-max", "0"];
+    let arguments = ["serve", "--port", "0", "--database-url", &url];
+    let line = refusal(queen(&[&arguments[..], &no_buffer[..]].concat()));
     assert!(line.contains("cannot reach the database"), "{line}");
     assert!(line.contains(&closed.to_string()) && !line.contains("secret"), "{line}");
 }

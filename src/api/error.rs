@@ -46,6 +46,11 @@ impl Error {
             Self::Queue(queue::Error::EncryptionUnavailable) => {
                 (Status::ServiceUnavailable, "encryption_unavailable")
             }
+            Self::Queue(queue::Error::Behind) => (Status::ServiceUnavailable, "behind_buffer"),
+            Self::Queue(queue::Error::BufferFull) => (Status::ServiceUnavailable, "buffer_full"),
+            Self::Queue(queue::Error::BufferFailed) => {
+                (Status::ServiceUnavailable, "outcome_unknown")
+            }
             Self::Queue(queue::Error::Database(error)) => database(error),
         }
     }

@@ -8,7 +8,7 @@ use super::envelope::{self, PushItem as Item};
 use super::{Answer, Error, Settings, error};
 use crate::http::Status;
 use crate::ids::{self, Offset, TransactionName};
-use crate::queue::{Engine, PushItem, PushPlan, PushTarget, Pushed, Stored, Target, line};
+use crate::queue::{Engine, PushItem, PushPlan, Pushed, Stored, line};
 
 /// A line without its payload, transactionId and traceId: braces, names and quotes.
 const LINE_BYTES: usize = 64;
@@ -46,7 +46,7 @@ pub(super) fn plan_items<'a>(
         let parts = line::write(&mut plan.lines, transaction, trace, traceparent, payload);
         let place = (queue, partition);
         if last.as_ref() != Some(&place) {
-            plan.targets.push(target(engine, &place.0, &place.1));
+            plan.targets.push(engine.push_target(&place.0, &place.1));
             last = Some(place);
         }
         plan.items.push(PushItem {
@@ -55,17 +55,6 @@ pub(super) fn plan_items<'a>(
             parts,
         });
     }
-}
-
-fn target(engine: &Engine, queue: &str, partition: &str) -> PushTarget {
-    let known = engine.known_queue(queue).and_then(|queue| {
-        let (partition_name, partition) = queue.partition(partition)?;
-        Some(Target { queue, partition, partition_name })
-    });
-    known.map_or_else(
-        || PushTarget::Named { queue: queue.to_owned(), partition: partition.to_owned() },
-        PushTarget::Known,
-    )
 }
 
 pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Result<(), Error> {
@@ -102,7 +91,7 @@ fn write_items(out: &mut Vec<u8>, pushed: &Pushed) {
 /// Why an item was not stored.
 pub(super) fn problem(stored: Stored) -> Option<&'static str> {
     match stored {
-        Stored::Queued(_) | Stored::Duplicate(_) => None,
+        Stored::Queued(_) | Stored::Duplicate(_) | Stored::Buffered => None,
         Stored::ReservedId => Some("transactionId is the id of a message that does not exist"),
         Stored::Gone => Some("the queue was deleted"),
         Stored::Full => Some("the queue is full"),
@@ -123,6 +112,7 @@ pub(super) fn write_item(
     let (status, message) = match pushed.stored[at] {
         Stored::Queued(offset) => ("queued", Some(offset)),
         Stored::Duplicate(offset) => ("duplicate", Some(offset)),
+        Stored::Buffered => ("buffered", None),
         Stored::ReservedId | Stored::Gone | Stored::Full => ("failed", None),
     };
     let message = message.map(|offset: Offset| ids::message_id(target.partition, offset));
@@ -141,7 +131,9 @@ pub(super) fn write_item(
         text.name(name).uuid(message);
     }
     for name in ["partitionId", "partition_id"] {
-        text.name(name).uuid(Some(target.partition.to_uuid()));
+        // Where it will be is known when it is stored.
+        let known = pushed.stored[at] != Stored::Buffered;
+        text.name(name).uuid(known.then(|| target.partition.to_uuid()));
     }
     for name in ["traceId", "trace_id"] {
         text.name(name);

@@ -78,6 +78,36 @@ pub(super) struct Options {
     #[arg(long, env = "QUEEN_ENCRYPTION_KEY_PREVIOUS", value_name = "HEX", hide_env_values = true)]
     pub(super) encryption_key_previous: Option<String>,
 
+    /// Directory of the file buffer, which keeps pushes while the database is away
+    /// [default: buffers below the data directory]
+    #[arg(long, env = "FILE_BUFFER_DIR", value_name = "DIR")]
+    pub(super) file_buffer_dir: Option<PathBuf>,
+
+    /// Bytes that the file buffer may take; 0 switches it off
+    #[arg(long, env = "QUEEN_FILE_BUFFER_BYTES_MAX", value_name = "BYTES",
+        default_value_t = 1 << 30)]
+    pub(super) file_buffer_bytes_max: u64,
+
+    /// Milliseconds between two attempts to store what is in the file buffer
+    #[arg(long, env = "FILE_BUFFER_FLUSH_MS", value_name = "MS", default_value_t = 100,
+        value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(super) file_buffer_flush_ms: u64,
+
+    /// Messages of the file buffer that are stored in one statement
+    #[arg(long, env = "FILE_BUFFER_MAX_BATCH", value_name = "COUNT", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) file_buffer_max_batch: u32,
+
+    /// Pushes in one file of the file buffer
+    #[arg(long, env = "FILE_BUFFER_EVENTS_PER_FILE", value_name = "COUNT", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) file_buffer_events_per_file: u64,
+
+    /// Milliseconds that a push waits for the database before it goes to the file buffer
+    #[arg(long, env = "QUEEN_PUSH_PATIENCE_MS", value_name = "MS", default_value_t = 900,
+        value_parser = clap::value_parser!(u64).range(50..=MILLISECONDS_MAX))]
+    pub(super) push_patience_ms: u64,
+
     /// Bind each worker to a CPU of its own; switch it off where several servers share a machine
     #[arg(long, env = "QUEEN_PIN_CORES", value_name = "BOOL", default_value_t = true,
         action = clap::ArgAction::Set)]

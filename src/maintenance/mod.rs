@@ -3,6 +3,7 @@
 
 mod chores;
 mod early_groups;
+mod migration;
 mod peers;
 mod shared_leases;
 
@@ -13,12 +14,17 @@ use crate::runtime::mailbox::{Address, Mailbox};
 
 use peers::Peers;
 
-/// Runs until it is told to stop.
+/// Runs until it is told to stop. Unless the schema is `migrated`, that is done when the database
+/// is there.
 pub async fn run(
     settings: ConnectSettings,
     cores: Vec<Address<Message>>,
     notices: Mailbox<Notice>,
+    migrated: bool,
 ) {
+    if !migrated {
+        runtime::spawn(migration::run(settings.clone()));
+    }
     runtime::spawn(chores::run(settings.clone()));
     Peers::run(settings, cores, notices).await;
 }

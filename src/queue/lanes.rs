@@ -290,6 +290,11 @@ pub(super) fn connection_lost() -> pg::Error {
     pg::Error::Unavailable("the connection was lost".to_owned())
 }
 
+/// Nothing was sent yet.
+pub(super) fn no_connection_in_time() -> pg::Error {
+    pg::Error::Unavailable("no connection had time".to_owned())
+}
+
 /// Runs `work`, at most `attempts_max` times, until it fails otherwise than by what `may_pass`:
 /// an error after which nothing was changed.
 pub(super) async fn retry<T>(

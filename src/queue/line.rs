@@ -87,6 +87,27 @@ pub fn write(
     LineParts { line: start..out.len(), transaction_id, trace_id, data, encrypted: false }
 }
 
+/// Appends a line that is in `out` already once more, with a transactionId that needs no escapes.
+pub(super) fn write_named(out: &mut Vec<u8>, parts: &LineParts, transaction_id: &str) -> LineParts {
+    debug_assert!(parts.transaction_id.is_none());
+    // Behind the traceId and its comma, or behind the brace.
+    let name_at = parts.trace_id.as_ref().map_or(parts.line.start + 1, |at| at.end + 1);
+    let start = out.len();
+    out.extend_from_within(parts.line.start..name_at);
+    out.extend_from_slice(TRANSACTION);
+    let named = json_string(out, transaction_id);
+    out.push(b',');
+    let longer = out.len() - start - (name_at - parts.line.start);
+    out.extend_from_within(name_at..parts.line.end);
+    let moved = parts.moved_to(start);
+    LineParts {
+        line: start..out.len(),
+        transaction_id: Some(named),
+        data: moved.data.start + longer..moved.data.end + longer,
+        ..moved
+    }
+}
+
 /// Appends a payload without newlines.
 pub(super) fn write_payload(out: &mut Vec<u8>, payload: &[u8]) {
     let start = out.len();
@@ -252,6 +273,22 @@ mod tests {
         write(&mut out, None, None, None, "{\"transactionId\":\"x\",\"traceId\":\"y\"}");
         assert_eq!(held(&out), Held { trace_id: false, transaction_id: false });
         assert_eq!(transaction_id(&out), None);
+    }
+
+    #[test]
+    fn a_line_is_named_afterwards_as_if_it_had_been_at_once() {
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for trace in [None, Some(TRACE_ID)] {
+            for traceparent in [None, Some(traceparent)] {
+                let mut at_once = Vec::new();
+                let expected = write(&mut at_once, Some("name"), trace, traceparent, "[1]");
+                let mut out = b"before".to_vec();
+                let parts = write(&mut out, None, trace, traceparent, "[1]");
+                let named = write_named(&mut out, &parts, "name");
+                assert_eq!(out[named.line.clone()], at_once);
+                assert_eq!(named, expected.moved_to(named.line.start));
+            }
+        }
     }
 
     #[test]

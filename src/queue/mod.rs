@@ -16,11 +16,14 @@ mod lanes;
 pub mod line;
 mod mesh;
 mod pop;
+mod prepare;
 mod push;
 mod quota;
+mod replay;
 mod seal;
 mod settle;
 mod source;
+mod spill;
 mod transaction;
 
 use std::cell::{Cell, RefCell};
@@ -39,6 +42,7 @@ pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
 pub use source::{Labels, Source};
+pub use spill::Spill;
 pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, TransactionPlan};
 
 use crate::encryption::Keys;
@@ -63,6 +67,14 @@ pub enum Error {
     /// The queue asks for encryption, or the message is encrypted, and there is no key.
     #[error("the queue is encrypted and the server has no encryption key")]
     EncryptionUnavailable,
+    /// Messages of the partition are in the file buffer, and this cannot be put behind them.
+    #[error("messages of the partition wait in the file buffer")]
+    Behind,
+    #[error("the file buffer is full")]
+    BufferFull,
+    /// The push may or may not be found in the file buffer later.
+    #[error("the file buffer cannot be written")]
+    BufferFailed,
 }
 
 /// The queue operations of one core.
@@ -74,6 +86,7 @@ pub struct Engine {
     notices: Address<Notice>,
     peers_present: Cell<bool>,
     keys: Rc<Keys>,
+    spill: Spill,
     lanes: lanes::Lanes,
     catalog: catalog::Catalog,
     pushes: RefCell<push::PushQueue>,
@@ -95,7 +108,7 @@ pub struct Engine {
 impl Engine {
     /// Starts the engine of core `core` with `connections` database connections. Its mailbox,
     /// whose address is `peers[core]`, is to be given to [`Engine::receive`]. `keys` are for the
-    /// payloads of encrypted queues.
+    /// payloads of encrypted queues, and `spill` says what becomes of pushes without a database.
     pub fn start(
         core: usize,
         peers: Vec<Address<Message>>,
@@ -103,6 +116,7 @@ impl Engine {
         settings: ConnectSettings,
         connections: usize,
         keys: Rc<Keys>,
+        spill: Spill,
     ) -> Rc<Self> {
         let engine = Rc::new(Self {
             core,
@@ -110,6 +124,7 @@ impl Engine {
             notices,
             peers_present: Cell::new(false),
             keys,
+            spill,
             lanes: lanes::Lanes::new(settings),
             catalog: catalog::Catalog::default(),
             pushes: RefCell::default(),
@@ -127,6 +142,9 @@ impl Engine {
             runtime::spawn(Rc::clone(&engine).lane());
         }
         runtime::spawn(Rc::clone(&engine).dispatch_clock());
+        if engine.spill.buffer.is_some() {
+            runtime::spawn(Rc::clone(&engine).watch_pushes());
+        }
         engine
     }
 

@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use super::catalog::Queue;
 use super::line::LineParts;
-use super::seal::seal;
+use super::spill::Behind;
 use super::{Engine, Error, lanes};
-use crate::encryption::NoKey;
 use crate::ids::{Offset, PartitionId, TransactionKey, TransactionName};
 use crate::pg::{self, FlushColumns, Session};
 
@@ -86,6 +85,7 @@ pub struct Pushed {
 }
 
 /// A plan whose targets are known, with lines as they are stored.
+#[derive(Clone)]
 pub(super) struct PushRequest {
     pub lines: Vec<u8>,
     pub items: Vec<PushItem>,
@@ -119,13 +119,17 @@ pub enum Stored {
     ReservedId,
     /// The queue holds as many messages as its `maxSize` allows; nothing was stored.
     Full,
+    /// It is on the local disk and will be stored.
+    Buffered,
 }
 
-type Reply = oneshot::Sender<Result<Vec<Stored>, pg::Error>>;
+pub(super) type Reply = oneshot::Sender<Result<Vec<Stored>, pg::Error>>;
 
 struct Pending {
     request: Rc<PushRequest>,
     reply: Reply,
+    /// The queue's turn when it came.
+    turn: u32,
 }
 
 #[derive(Default)]
@@ -135,6 +139,8 @@ pub(super) struct PushQueue {
     /// Of transactions, which wait elsewhere.
     held_bytes: usize,
     in_flight: HashSet<PartitionId>,
+    /// Counts the looks of whoever watches for pushes that wait too long.
+    turn: u32,
 }
 
 /// Where a message of a batch comes from.
@@ -161,8 +167,14 @@ impl Batch {
 }
 
 impl Engine {
-    /// Stores the messages of a request.
-    pub async fn push(&self, plan: PushPlan) -> Result<Pushed, Error> {
+    /// Stores the messages of a request, or keeps them in the file buffer.
+    pub async fn push(&self, mut plan: PushPlan) -> Result<Pushed, Error> {
+        if self.spill.is_active() {
+            match self.push_behind(plan).await? {
+                Behind::Direct(direct) => plan = direct,
+                Behind::Buffered(pushed) => return Ok(pushed),
+            }
+        }
         let mut pushed = self.push_once(plan).await?;
         for _ in 0..GONE_ATTEMPTS {
             let gone: Vec<usize> = (0..pushed.stored.len())
@@ -188,19 +200,28 @@ impl Engine {
             plan.items.push(PushItem { target, ..item.clone() });
         }
         let again = self.push_once(plan).await?;
-        let targets = again.targets.into_iter().zip(again.stored);
-        for (item, (target, stored)) in gone.iter().zip(targets) {
-            pushed.items[*item].target = pushed.targets.len();
+        // Messages that were kept have new lines.
+        let lines_at = pushed.lines.len();
+        pushed.lines.extend_from_slice(&again.lines);
+        let again = again.items.into_iter().zip(again.targets).zip(again.stored);
+        for (at, ((item, target), stored)) in gone.iter().zip(again) {
+            let parts = item.parts.moved_to(lines_at + item.parts.line.start);
+            pushed.items[*at] = PushItem { target: pushed.targets.len(), parts, ..item };
             pushed.targets.push(target);
-            pushed.stored[*item] = stored;
+            pushed.stored[*at] = stored;
         }
         Ok(())
     }
 
     async fn push_once(&self, plan: PushPlan) -> Result<Pushed, Error> {
-        let mut request = self.prepare(plan).await?;
-        let Some(admission) = self.admit(&request.items, &request.targets).await? else {
-            return self.push_admitted(request).await;
+        let mut request = match self.prepare(plan).await {
+            Ok(request) => request,
+            Err(unprepared) => return self.spill_unprepared(unprepared).await,
+        };
+        let admission = match self.admit(&request.items, &request.targets).await {
+            Ok(None) => return self.push_admitted(request).await,
+            Ok(Some(admission)) => admission,
+            Err(error) => return self.spill(request, error).await,
         };
         let let_in = admission.let_in(&request.items);
         let asked = std::mem::replace(&mut request.items, let_in);
@@ -214,52 +235,17 @@ impl Engine {
             return Ok(Pushed { lines, items, targets, stored: Vec::new() });
         }
         let request = Rc::new(request);
-        let stored = self.enqueue_push(Rc::clone(&request)).await?;
+        let stored = match self.enqueue_push(Rc::clone(&request)).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                // A batch that is not answered yet holds it, too.
+                return self.spill(Rc::unwrap_or_clone(request), error).await;
+            }
+        };
         // The batch let go of it before it answered.
         let PushRequest { lines, items, targets } =
             Rc::into_inner(request).expect("the answered batch holds no request");
         Ok(Pushed { lines, items, targets, stored })
-    }
-
-    /// Makes what is stored of a plan: finds or creates its partitions, and encrypts what goes to
-    /// encrypted queues.
-    pub(super) async fn prepare(&self, plan: PushPlan) -> Result<PushRequest, Error> {
-        let PushPlan { lines, items, targets } = plan;
-        let targets = self.resolve(targets).await?;
-        let mut request = PushRequest { lines, items, targets };
-        if request.targets.iter().any(|target| target.queue.options.encryption_enabled) {
-            seal(&self.keys, &mut request).await.map_err(|NoKey| Error::EncryptionUnavailable)?;
-        }
-        Ok(request)
-    }
-
-    async fn resolve(&self, targets: Vec<PushTarget>) -> Result<Vec<Target>, Error> {
-        let mut resolved = Vec::with_capacity(targets.len());
-        // All unknown partitions of a queue are asked for together.
-        let mut unknown: HashMap<String, Vec<String>> = HashMap::new();
-        for target in &targets {
-            if let PushTarget::Named { queue, partition } = target {
-                unknown.entry_ref(queue).or_default().push(partition.clone());
-            }
-        }
-        let mut queues: HashMap<String, Rc<Queue>> = HashMap::new();
-        for (queue, partitions) in unknown {
-            let partitions: Vec<&str> = partitions.iter().map(String::as_str).collect();
-            let found = self.ensure_partitions(&queue, &partitions).await?;
-            queues.insert(queue, found);
-        }
-        for target in targets {
-            resolved.push(match target {
-                PushTarget::Known(target) => target,
-                PushTarget::Named { queue, partition } => {
-                    let queue = queues.get(&queue).ok_or(Error::Overloaded)?;
-                    let found = queue.partition(&partition).ok_or(Error::Overloaded)?;
-                    let (partition_name, partition) = found;
-                    Target { queue: Rc::clone(queue), partition, partition_name }
-                }
-            });
-        }
-        Ok(resolved)
     }
 
     async fn enqueue_push(&self, request: Rc<PushRequest>) -> Result<Vec<Stored>, Error> {
@@ -271,7 +257,8 @@ impl Engine {
                 return Err(Error::Overloaded);
             }
             pushes.pending_bytes += request.lines.len();
-            pushes.pending.push_back(Pending { request, reply });
+            let turn = pushes.turn;
+            pushes.pending.push_back(Pending { request, reply, turn });
         }
         self.lanes.wake();
         Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
@@ -287,8 +274,10 @@ impl Engine {
         Ok(HeldBytes { pushes: &self.pushes, bytes })
     }
 
-    pub(super) async fn store_pushes(&self, session: &Session, batch: Batch) {
-        let stored = store(session, &batch).await;
+    pub(super) async fn store_pushes(&self, session: &Session, mut batch: Batch) {
+        let replies = std::mem::take(&mut batch.replies);
+        let mut replies: Vec<Option<Reply>> = replies.into_iter().map(Some).collect();
+        let stored = self.store_patiently(session, &batch, &mut replies).await;
         {
             let mut pushes = self.pushes.borrow_mut();
             for source in &batch.sources {
@@ -301,7 +290,7 @@ impl Engine {
         let stored = match stored {
             Ok(stored) => stored,
             Err(error) => {
-                for reply in batch.replies {
+                for reply in replies.into_iter().flatten() {
                     let _ = reply.send(Err(error.clone()));
                 }
                 return;
@@ -311,11 +300,13 @@ impl Engine {
         for (request, answer) in batch.requests.iter().zip(&answers) {
             self.announce(request, answer).await;
         }
-        let requests = batch.requests.into_iter().zip(batch.replies);
+        let requests = batch.requests.into_iter().zip(replies);
         for ((request, reply), answer) in requests.zip(answers) {
             drop(request);
-            // The producer may have gone; its messages are stored all the same.
-            let _ = reply.send(Ok(answer));
+            if let Some(reply) = reply {
+                // The producer may have gone; its messages are stored all the same.
+                let _ = reply.send(Ok(answer));
+            }
         }
     }
 
@@ -350,6 +341,20 @@ impl PushQueue {
     pub fn refuse(&mut self) {
         self.pending.clear();
         self.pending_bytes = 0;
+    }
+
+    /// Takes out what has been waiting since the look before the last one, or longer.
+    pub fn take_old(&mut self) -> Vec<Reply> {
+        self.turn = self.turn.wrapping_add(1);
+        let mut old = Vec::new();
+        while let Some(first) = self.pending.front()
+            && self.turn.wrapping_sub(first.turn) >= 2
+            && let Some(pending) = self.pending.pop_front()
+        {
+            self.pending_bytes -= pending.request.lines.len();
+            old.push(pending.reply);
+        }
+        old
     }
 
     /// The next batch: requests in order of arrival, less those that have to wait.
@@ -407,6 +412,10 @@ impl Batch {
 
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
+    }
+
+    pub fn requests(&self) -> &[Rc<PushRequest>] {
+        &self.requests
     }
 
     /// What became of the items of each request, from what became of each source.
@@ -480,7 +489,7 @@ impl Batch {
 }
 
 /// What became of each source of the batch.
-async fn store(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
+pub(super) async fn store(session: &Session, batch: &Batch) -> Result<Vec<Stored>, pg::Error> {
     let mut careful = batch.careful;
     for _ in 1..FLUSH_ATTEMPTS {
         let stored = if careful {
@@ -678,7 +687,7 @@ mod tests {
             let parts = LineParts { encrypted, ..parts };
             request.items.push(PushItem { target: 0, transaction: None, parts });
         }
-        Pending { request: Rc::new(request), reply: oneshot::channel().0 }
+        Pending { request: Rc::new(request), reply: oneshot::channel().0, turn: 0 }
     }
 
     #[test]

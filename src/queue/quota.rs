@@ -15,10 +15,12 @@ use hashbrown::HashMap;
 use uuid::Uuid;
 
 use super::catalog::Queue;
+use super::lanes::no_connection_in_time;
 use super::push::{PushItem, Pushed, Stored, Target};
 use super::{Engine, Error};
 use crate::ids::{Offset, QueueId, TransactionKey};
 use crate::pg;
+use crate::runtime;
 
 /// How long a depth that was read, and counted on, is believed. What other cores and servers store
 /// meanwhile is not seen.
@@ -201,7 +203,8 @@ impl Engine {
         let refused = refused.filter(|(_, stored)| **stored == Stored::Full);
         let (keys, partitions): (Vec<Uuid>, Vec<i64>) =
             refused.filter_map(|(item, _)| place(item, &pushed.targets)).unzip();
-        if keys.is_empty() {
+        // While the database is away there is nobody to ask, and the others are kept.
+        if keys.is_empty() || pushed.stored.contains(&Stored::Buffered) {
             return Ok(pushed);
         }
         let found =
@@ -251,8 +254,9 @@ impl Engine {
             quota.changed().await?;
         }
         let began = Instant::now();
-        let depth = self.run(async move |session| pg::queue_depth(session, id).await).await;
-        let depth = depth.map_err(|error| {
+        let depth = self.run(async move |session| pg::queue_depth(session, id).await);
+        let depth = runtime::timeout(self.spill.patience, depth).await;
+        let depth = depth.unwrap_or_else(|_| Err(no_connection_in_time())).map_err(|error| {
             let error = Error::from(error);
             quota.failure.replace(Some((began, error.clone())));
             error
@@ -287,12 +291,16 @@ impl Admission {
                 .filter(|(item, stored)| of_queue(item) && matches!(stored, Stored::Queued(_)));
             admitted.stored = i64::try_from(stored.count()).unwrap_or(admitted.count);
         }
-        let mut let_in = pushed.stored.iter().copied();
-        let stored = self.full.iter().map(|full| {
-            if *full { Stored::Full } else { let_in.next().expect("each that was let in has one") }
+        let mut let_in = pushed.items.into_iter().zip(pushed.stored);
+        let all = self.full.iter().zip(items).map(|(full, item)| {
+            if *full {
+                (item, Stored::Full)
+            } else {
+                let_in.next().expect("each that was let in has one")
+            }
         });
-        let stored = stored.collect();
-        Pushed { items, stored, ..pushed }
+        let (items, stored) = all.unzip();
+        Pushed { items, stored, lines: pushed.lines, targets: pushed.targets }
     }
 }
 

@@ -137,6 +137,9 @@ impl Engine {
         let TransactionPlan { acks, pushes, required_leases } = plan;
         let _held = self.hold_push_bytes(pushes.lines.len())?;
         let request = Rc::new(self.prepare(pushes).await?);
+        if self.overtakes(&request) {
+            return Err(Error::Behind);
+        }
         let admission = self.admit(&request.items, &request.targets).await?;
         let mut transaction = Transaction::new(acks, required_leases, &request);
         transaction.full = admission.as_ref().and_then(Admission::first_full);
@@ -338,7 +341,7 @@ impl Transaction {
         let stored = self.pushes.answers(stored).pop().unwrap_or_default();
         let bad = stored.iter().enumerate().find(|(_, stored)| match stored {
             Stored::Queued(_) | Stored::Duplicate(_) => false,
-            Stored::Gone | Stored::ReservedId | Stored::Full => true,
+            Stored::Gone | Stored::ReservedId | Stored::Full | Stored::Buffered => true,
         });
         match bad {
             Some((at, stored)) => Err(Rejection::Push { at, stored: *stored }.into()),

@@ -49,4 +49,9 @@ impl<T> Mailbox<T> {
     pub async fn next(&mut self) -> Option<T> {
         self.0.next().await
     }
+
+    /// The next message if it is there already.
+    pub fn try_next(&mut self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
 }

@@ -1,15 +1,17 @@
-//! The one room that names glommio: executors, tasks, timers, sockets and mailboxes.
+//! The one room that names glommio: executors, tasks, timers, sockets, files and mailboxes.
 //!
 //! Everything else in the program runs on what is exported here, so that the runtime can be
 //! changed in one place. A task never blocks its core, and nothing here is shared between cores
 //! except the sending half of a mailbox.
 
 mod executor;
+mod file;
 pub mod mailbox;
 pub mod ring_flag;
 mod socket;
 
 pub use executor::{Core, CoreError, allowed_cpus, block_on, start};
+pub use file::{File, read_file, remove_file, sync_directory};
 pub use socket::{Listener, Stream, connect_tcp, connect_unix, listen};
 
 use std::future::Future;

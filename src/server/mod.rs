@@ -8,19 +8,21 @@ mod connection;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use crate::buffer::{self, Buffer};
 use crate::config::{Config, SubscriptionMode};
 use crate::maintenance;
 use crate::pg::{self, ConnectSettings, MigrateError};
-use crate::queue::{Message, Notice, StartChoice};
+use crate::queue::{Message, Notice, Spill, StartChoice};
 use crate::runtime::mailbox::{self, Address};
 use crate::runtime::{self, Listener, ring_flag};
 use crate::start::StartError;
 use crate::{api, http};
 
-use worker::Worker;
+use tokio_postgres::config::Host;
+use worker::{Keeping, Worker};
 
 /// Each core says once whether it is ready.
 type Ready = mpsc::SyncSender<Result<(), String>>;
@@ -50,7 +52,14 @@ impl Server {
         description: &str,
     ) -> Result<Self, StartError> {
         let settings = connect_settings(config, database);
-        migrate_with(&settings, description)?;
+        let opened = config.buffer.clone().map(buffer::open).transpose()?;
+        let migrated = migrate_or_wait(&settings, description, opened.is_some())?;
+        let (keeper, kept) = mailbox::mailbox();
+        let buffer = opened.as_ref().map(|opened| {
+            let backlog = Arc::clone(&opened.backlog);
+            Buffer { backlog, keeper }
+        });
+        let mut keeping = opened.map(|opened| Keeping { opened, mailbox: kept });
         let (address, listeners) = listen(config)?;
         let cpus = runtime::allowed_cpus();
         let (peers, mailboxes): (Vec<_>, Vec<_>) =
@@ -69,6 +78,10 @@ impl Server {
                 settings: settings.clone(),
                 connections: config.connections_per_worker,
                 keys: config.encryption_keys.clone(),
+                spill: Spill { buffer: buffer.clone(), patience: config.push_patience },
+                // One core keeps the files of all.
+                keeping: keeping.take(),
+                needs_database: migrated,
                 api: api_settings(config),
                 limits: http::Limits {
                     body_bytes_max: config.body_bytes_max,
@@ -85,7 +98,7 @@ impl Server {
         let cpu = config.pin_cores.then(|| cpus.get(config.worker_count).copied()).flatten();
         let started = runtime::start("maintenance", cpu, {
             let settings = settings.clone();
-            move || maintenance::run(settings, peers, notices)
+            move || maintenance::run(settings, peers, notices, migrated)
         });
         server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
         tracing::info!(
@@ -128,16 +141,48 @@ impl Server {
     }
 }
 
+/// Migrates the schema; false when the database is away and may come later.
+fn migrate_or_wait(
+    settings: &ConnectSettings,
+    description: &str,
+    may_wait: bool,
+) -> Result<bool, StartError> {
+    // A name that has no address now never gets one: it is looked up at the start only.
+    let resolved = settings.config.get_hosts().iter().zip(&settings.addresses);
+    let resolved = resolved
+        .into_iter()
+        .all(|(host, found)| matches!(host, Host::Unix(_)) || !found.is_empty());
+    match migrate_with(settings, description) {
+        Ok(_) => Ok(true),
+        Err((error, passing)) if may_wait && passing && resolved => {
+            tracing::warn!("{error}; pushes go to the file buffer until the database is there");
+            Ok(false)
+        }
+        Err((error, _)) => Err(error),
+    }
+}
+
 /// Brings the schema to the version of this binary.
 pub fn migrate(config: &Config, database: &tokio_postgres::Config) -> Result<Migrated, StartError> {
     let description = crate::config::describe_database(database);
-    migrate_with(&connect_settings(config, database), &description)
+    migrate_with(&connect_settings(config, database), &description).map_err(|(error, _)| error)
 }
 
-fn migrate_with(settings: &ConnectSettings, description: &str) -> Result<Migrated, StartError> {
-    let migrated = runtime::block_on(pg::migrate(settings))
-        .map_err(|error| core_error(0, &error))?
-        .map_err(|error| match error {
+/// An error comes with whether the same may succeed later.
+fn migrate_with(
+    settings: &ConnectSettings,
+    description: &str,
+) -> Result<Migrated, (StartError, bool)> {
+    let migrated =
+        runtime::block_on(pg::migrate(settings)).map_err(|error| (core_error(0, &error), false))?;
+    let migrated = migrated.map_err(|error| {
+        let passing = match &error {
+            MigrateError::Database(error) => {
+                !matches!(error.verdict(), pg::Verdict::Refuse | pg::Verdict::Bug)
+            }
+            _ => false,
+        };
+        let error = match error {
             MigrateError::Newer { found, known } => {
                 StartError::SchemaNewer { schema: settings.schema.clone(), found, known }
             }
@@ -148,7 +193,9 @@ fn migrate_with(settings: &ConnectSettings, description: &str) -> Result<Migrate
                 database: description.to_owned(),
                 reason: error.to_string(),
             },
-        })?;
+        };
+        (error, passing)
+    })?;
     Ok(Migrated { from: migrated.from, to: migrated.to })
 }
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Ready;
 use super::connection::{CloseReason, Connection};
 use crate::api;
+use crate::buffer::{Append, Keeper, Opened};
 use crate::encryption::Keys;
 use crate::http::Limits;
 use crate::http::response::{Date, DateCache};
 use crate::pg::ConnectSettings;
-use crate::queue::{Engine, Message, Notice};
+use crate::queue::{Engine, Message, Notice, Spill};
 use crate::runtime::mailbox::{Address, Mailbox};
 use crate::runtime::{self, Listener, Stream};
 
@@ -36,8 +37,19 @@ pub struct Worker {
     pub settings: ConnectSettings,
     pub connections: usize,
     pub keys: Keys,
+    pub spill: Spill,
+    /// On the core that keeps the file buffer.
+    pub keeping: Option<Keeping>,
+    /// Whether the core is not ready without a database connection.
+    pub needs_database: bool,
     pub api: api::Settings,
     pub limits: Limits,
+}
+
+/// The file buffer on its way to the core that keeps it.
+pub struct Keeping {
+    pub opened: Opened,
+    pub mailbox: Mailbox<Append>,
 }
 
 /// A running core, shared by its tasks.
@@ -82,14 +94,18 @@ impl Worker {
             self.settings,
             self.connections,
             Rc::new(self.keys),
+            self.spill,
         );
+        if let Some(Keeping { opened, mailbox }) = self.keeping {
+            engine.keep_buffer(&Keeper::new(opened), mailbox);
+        }
         let connected = runtime::timeout(connect_limit, async {
-            while engine.connections() < self.connections {
+            while self.needs_database && engine.connections() < self.connections {
                 runtime::sleep(CONNECT_LOOK).await;
             }
         })
         .await;
-        if connected.is_err() && engine.connections() == 0 {
+        if connected.is_err() && engine.connections() == 0 && self.needs_database {
             let _ = ready.send(Err("no connection to the database in time".to_owned()));
             return;
         }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io, thread};
 
 use super::cluster::{Database, USER};
-use super::{Client, Wire, eventually};
+use super::{Client, PATIENCE, Wire, eventually};
 
 /// The ready line names the bound address after these words.
 const READY: &str = "listening on ";
@@ -37,6 +37,8 @@ pub struct Server {
     address: SocketAddr,
     client: Client,
     log: Log,
+    /// Of the file buffer, unless the settings name another.
+    _scratch: tempfile::TempDir,
     /// Keeps a database made for this server alone as long as the server.
     pub database: Arc<Database>,
 }
@@ -54,6 +56,7 @@ impl Server {
 
     /// One more server on a database that others may use too.
     pub fn on(database: &Arc<Database>, settings: Settings) -> Self {
+        let scratch = tempfile::tempdir().expect("the scratch directory can be made");
         let mut command = Command::new(env!("CARGO_BIN_EXE_queen"));
         command
             .arg("serve")
@@ -68,6 +71,9 @@ impl Server {
             .env("PG_USER", USER)
             .env("PG_DB", &database.name)
             .env("PG_SCHEMA", "queen")
+            .env("QUEEN_DATA_DIR", scratch.path())
+            // A loaded machine is no reason to answer otherwise; who tests outages says so.
+            .env("QUEEN_PUSH_PATIENCE_MS", PATIENCE.as_millis().to_string())
             .envs(settings.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -80,7 +86,8 @@ impl Server {
         log.read(child.stderr.take().expect("stderr is piped"));
         let address = ready(&mut child, &log);
         let client = Client::new(address);
-        Self { child, address, client, log, database: Arc::clone(database) }
+        let database = Arc::clone(database);
+        Self { child, address, client, log, _scratch: scratch, database }
     }
 
     pub fn address(&self) -> SocketAddr {
