@@ -7,6 +7,7 @@
 
 mod ack;
 mod answer;
+mod buffer;
 mod configure;
 mod dead_letters;
 pub mod envelope;
@@ -152,6 +153,7 @@ pub fn read(
         }
         Endpoint::TracesOfName => traces::of_name(captures[0], request.query()),
         Endpoint::TraceNames => traces::names(request.query()),
+        Endpoint::BufferStatus => Ok(buffer::status()),
     }
 }
 

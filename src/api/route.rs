@@ -44,6 +44,7 @@ pub(super) enum Endpoint {
     TracesOfMessage,
     TracesOfName,
     TraceNames,
+    BufferStatus,
 }
 
 const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Route {
@@ -80,6 +81,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/api/v1/traces/names", Endpoint::TraceNames),
     route(Method::Get, "/api/v1/traces/by-name/:traceName", Endpoint::TracesOfName),
     route(Method::Get, "/api/v1/traces/:partitionId/:transactionId", Endpoint::TracesOfMessage),
+    route(Method::Get, "/api/v1/status/buffers", Endpoint::BufferStatus),
     route(Method::Get, "/health", Endpoint::Health),
     route(Method::Head, "/health", Endpoint::Health),
 ];

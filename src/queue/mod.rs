@@ -45,6 +45,7 @@ pub use source::{Labels, Source};
 pub use spill::Spill;
 pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, TransactionPlan};
 
+use crate::buffer::Backlog;
 use crate::encryption::Keys;
 use crate::pg::{self, ConnectSettings};
 use crate::runtime;
@@ -159,6 +160,11 @@ impl Engine {
     /// Database connections that are up.
     pub fn connections(&self) -> usize {
         self.lanes.connected()
+    }
+
+    /// What is in the file buffer, if there is one.
+    pub fn backlog(&self) -> Option<&Backlog> {
+        self.spill.buffer.as_ref().map(|buffer| &*buffer.backlog)
     }
 
     /// Proves that the database answers.

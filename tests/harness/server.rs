@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io, thread};
@@ -57,27 +58,7 @@ impl Server {
     /// One more server on a database that others may use too.
     pub fn on(database: &Arc<Database>, settings: Settings) -> Self {
         let scratch = tempfile::tempdir().expect("the scratch directory can be made");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_queen"));
-        command
-            .arg("serve")
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("RUST_BACKTRACE", "1")
-            .env("HOST", "127.0.0.1")
-            .env("PORT", "0")
-            .env("NUM_WORKERS", settings.workers.to_string())
-            .env("LOG_LEVEL", std::env::var("QUEEN_TEST_LOG").unwrap_or("info".to_owned()))
-            .env("PG_HOST", database.socket_directory())
-            .env("PG_USER", USER)
-            .env("PG_DB", &database.name)
-            .env("PG_SCHEMA", "queen")
-            .env("QUEEN_DATA_DIR", scratch.path())
-            // A loaded machine is no reason to answer otherwise; who tests outages says so.
-            .env("QUEEN_PUSH_PATIENCE_MS", PATIENCE.as_millis().to_string())
-            .envs(settings.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = command(database, settings, scratch.path());
         // SAFETY: prctl is async-signal-safe and touches nothing but this new process.
         unsafe { command.pre_exec(die_with_the_test) };
         let mut child = command.spawn().expect("the built binary can be run");
@@ -88,6 +69,20 @@ impl Server {
         let client = Client::new(address);
         let database = Arc::clone(database);
         Self { child, address, client, log, _scratch: scratch, database }
+    }
+
+    /// What a server says that does not start.
+    pub fn refused(database: &Database, settings: Settings) -> String {
+        let scratch = tempfile::tempdir().expect("the scratch directory can be made");
+        let mut command = command(database, settings, scratch.path());
+        // SAFETY: prctl is async-signal-safe and touches nothing but this new process.
+        unsafe { command.pre_exec(die_with_the_test) };
+        let mut child = command.spawn().expect("the built binary can be run");
+        let log = Log::default();
+        log.read(child.stderr.take().expect("stderr is piped"));
+        let ended = eventually("it ends", || child.try_wait().expect("the child is ours"));
+        assert!(!ended.success(), "it ended without trouble");
+        eventually("it has said why", || log.lines().pop())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -128,6 +123,32 @@ impl Server {
             eventually("the server stops", || self.child.try_wait().expect("the child is ours"));
         status.code().unwrap_or_else(|| -status.signal().expect("no code means a signal"))
     }
+}
+
+/// The server with the harness's own environment and that of the settings.
+fn command(database: &Database, settings: Settings, scratch: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_queen"));
+    command
+        .arg("serve")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("RUST_BACKTRACE", "1")
+        .env("HOST", "127.0.0.1")
+        .env("PORT", "0")
+        .env("NUM_WORKERS", settings.workers.to_string())
+        .env("LOG_LEVEL", std::env::var("QUEEN_TEST_LOG").unwrap_or("info".to_owned()))
+        .env("PG_HOST", database.socket_directory())
+        .env("PG_USER", USER)
+        .env("PG_DB", &database.name)
+        .env("PG_SCHEMA", "queen")
+        .env("QUEEN_DATA_DIR", scratch)
+        // A loaded machine is no reason to answer otherwise; who tests outages says so.
+        .env("QUEEN_PUSH_PATIENCE_MS", PATIENCE.as_millis().to_string())
+        .envs(settings.environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 impl Deref for Server {

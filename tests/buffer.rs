@@ -1,0 +1,421 @@
+//! The file buffer: a database that is away, hangs or refuses, a server that dies meanwhile, files
+//! that are damaged. What is judged: every push that was answered `buffered` is delivered, once and
+//! in order, and nothing that was refused is.
+
+mod harness;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use harness::cluster::Cluster;
+use harness::{Answer, Client, Database, Message, Server, Settings, eventually, text};
+use serde_json::{Value, json};
+
+/// As operators get it, with a buffer that outlives the server.
+fn settings(buffer: &Path) -> Settings {
+    let environment = vec![
+        ("FILE_BUFFER_DIR", buffer.to_str().expect("scratch paths are UTF-8").to_owned()),
+        ("QUEEN_PUSH_PATIENCE_MS", "900".to_owned()),
+    ];
+    Settings { workers: 2, environment }
+}
+
+fn with(buffer: &Path, more: &[(&'static str, &str)]) -> Settings {
+    let mut settings = settings(buffer);
+    settings.environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    settings
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("the scratch directory can be made")
+}
+
+/// Pushes one message and gives its status.
+fn push(client: &Client, queue: &str, partition: &str, name: &str, payload: &Value) -> String {
+    let item = json!({
+        "queue": queue, "partition": partition, "transactionId": name, "payload": payload
+    });
+    let answer = client.push(&json!([item])).remove(0);
+    assert_eq!(answer["transactionId"], name, "{answer}");
+    text(&answer["status"]).to_owned()
+}
+
+/// Pushes numbers to one partition, each when the one before is answered.
+fn push_numbers(client: &Client, queue: &str, numbers: std::ops::Range<u64>, status: &str) {
+    for number in numbers {
+        let became = push(client, queue, "p", &format!("t{number}"), &json!(number));
+        assert_eq!(became, status, "{number}");
+    }
+}
+
+/// Returns when everything in the buffer is stored.
+fn drained(server: &Server) {
+    eventually("the buffer is empty", || {
+        let status = server.get("/api/v1/status/buffers").expect(200);
+        (status["pending"] == 0).then_some(())
+    });
+}
+
+fn pending(server: &Server) -> u64 {
+    server.get("/api/v1/status/buffers").expect(200)["pending"].as_u64().expect("a count")
+}
+
+/// Everything in the queue, in order, for a new group.
+fn everything(server: &Server, queue: &str, group: &str) -> Vec<Message> {
+    let path = format!("/api/v1/pop/queue/{queue}?batch=1000&autoAck=true&consumerGroup={group}");
+    let mut messages = Vec::new();
+    loop {
+        // Each core finds the database by itself.
+        let answer = eventually("the database is found", || {
+            let answer = server.get(&path);
+            (answer.status != 503).then_some(answer)
+        });
+        if answer.status == 204 {
+            return messages;
+        }
+        let more = answer.expect(200)["messages"].take();
+        messages.extend(more.as_array().expect("a list").iter().cloned());
+    }
+}
+
+fn data(messages: &[Message]) -> Vec<Value> {
+    messages.iter().map(|message| message["data"].clone()).collect()
+}
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
+    range.map(Value::from).collect()
+}
+
+/// Returns when the server misses its database.
+fn missed(server: &Server) {
+    eventually("the loss is noticed", || (server.get("/health").status == 503).then_some(()));
+}
+
+fn found(server: &Server) {
+    eventually("the database is found", || (server.get("/health").status == 200).then_some(()));
+}
+
+fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("the directory is there");
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("the directory can be read").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|found| found == end));
+    files.sort();
+    files
+}
+
+#[test]
+fn what_was_buffered_arrives_once_and_in_order() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let server = Server::on(&database, settings(buffer.path()));
+    push_numbers(&server, "q", 0..10, "queued");
+    cluster.crash();
+    // A producer with several connections: the kernel gives them to different cores.
+    let clients: Vec<Client> = (0..6).map(|_| server.client()).collect();
+    let push_next = |number: u64| {
+        let client = &clients[usize::try_from(number).expect("small") % clients.len()];
+        push(client, "q", "p", &format!("t{number}"), &json!(number))
+    };
+    for number in 10..40 {
+        assert_eq!(push_next(number), "buffered");
+    }
+    // To a queue that nobody has seen, without a transactionId, with its repeat.
+    let item = json!({ "queue": "new", "payload": "unnamed" });
+    let unnamed = server.push(&json!([item])).remove(0);
+    assert_eq!(unnamed["status"], "buffered");
+    assert_eq!((&unnamed["messageId"], &unnamed["partitionId"]), (&json!(null), &json!(null)));
+    let again = json!({ "queue": "new", "payload": 2, "transactionId": unnamed["transactionId"] });
+    assert_eq!(server.push(&json!([again]))[0]["status"], "buffered");
+    server.get("/api/v1/pop/queue/q").refused(503, "database_unavailable");
+
+    cluster.restart();
+    // The producer goes on; at some moment its pushes are stored directly again.
+    let mut number = 40;
+    eventually("pushes are stored directly", || {
+        number += 1;
+        (push_next(number - 1) == "queued").then_some(())
+    });
+    drained(&server);
+    let messages = everything(&server, "q", "g");
+    assert_eq!(data(&messages), numbers(0..number));
+    let new = everything(&server, "new", "g");
+    assert_eq!(data(&new), ["unnamed"]);
+    assert_eq!(new[0]["transactionId"], unnamed["transactionId"]);
+    assert_eq!(push_next(20), "duplicate");
+    assert_eq!(files(buffer.path(), "buf"), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn what_was_buffered_survives_a_killed_server_and_a_start_without_a_database() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let mut server = Server::on(&database, settings(buffer.path()));
+    push_numbers(&server, "q", 0..5, "queued");
+    cluster.crash();
+    push_numbers(&server, "q", 5..25, "buffered");
+    server.kill();
+    // More than once, so that several files are there.
+    for round in 1..3 {
+        server = Server::on(&database, settings(buffer.path()));
+        assert_eq!(pending(&server), 20 * round);
+        push_numbers(&server, "q", 5 + 20 * round..25 + 20 * round, "buffered");
+        server.kill();
+    }
+    server = Server::on(&database, settings(buffer.path()));
+    cluster.restart();
+    found(&server);
+    drained(&server);
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..65));
+}
+
+#[test]
+fn a_server_may_start_before_its_database_has_a_schema() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    cluster.crash();
+    let buffer = scratch();
+    let server = Server::on(&database, settings(buffer.path()));
+    assert_eq!(server.get("/health").status, 503);
+    push_numbers(&server, "q", 0..10, "buffered");
+    cluster.restart();
+    drained(&server);
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..10));
+    eventually("pushes are stored directly", || {
+        (push(&server, "q", "p", "last", &json!("last")) != "buffered").then_some(())
+    });
+}
+
+#[test]
+fn a_server_killed_during_replay_stores_nothing_twice() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let slow = || {
+        with(
+            buffer.path(),
+            &[("FILE_BUFFER_MAX_BATCH", "5"), ("FILE_BUFFER_EVENTS_PER_FILE", "40")],
+        )
+    };
+    let mut server = Server::on(&database, slow());
+    push_numbers(&server, "q", 0..1, "queued");
+    cluster.crash();
+    let total = 400;
+    push_numbers(&server, "q", 1..total, "buffered");
+    cluster.restart();
+    let mut sql = database.connect();
+    let mut seen = 1;
+    while seen < total.cast_signed() {
+        seen = eventually("replay goes on", || {
+            let offset = "SELECT max(next_offset) FROM partitions";
+            let stored: i64 = sql.query_one(offset, &[]).expect("it is up").get(0);
+            (stored > seen || stored == total.cast_signed()).then_some(stored)
+        });
+        server.kill();
+        server = Server::on(&database, slow());
+        // Far enough that some of each life is stored.
+        seen += 60;
+    }
+    drained(&server);
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..total));
+}
+
+#[test]
+fn a_full_buffer_refuses_and_loses_nothing() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let small = with(buffer.path(), &[("QUEEN_FILE_BUFFER_BYTES_MAX", "20000")]);
+    let server = Server::on(&database, small);
+    cluster.crash();
+    let push = |number: u64| -> Answer {
+        let payload = json!({ "number": number, "filler": "x".repeat(500) });
+        let item = json!({
+            "queue": "q", "partition": "p", "transactionId": format!("t{number}"),
+            "payload": payload
+        });
+        server.post("/api/v1/push", &json!({ "items": [item] }))
+    };
+    let kept = (0..100).take_while(|number| {
+        let answer = push(*number);
+        if answer.status == 503 {
+            answer.refused(503, "buffer_full");
+            assert!(answer.header("retry-after").is_some());
+            return false;
+        }
+        assert_eq!(answer.expect(201)[0]["status"], "buffered");
+        true
+    });
+    let kept = kept.count() as u64;
+    assert!((10..40).contains(&kept), "{kept} of 500 bytes each");
+    cluster.restart();
+    drained(&server);
+    let again = eventually("pushes work again", || {
+        let answer = push(kept);
+        (answer.status == 201).then(|| answer.json()[0]["status"].take())
+    });
+    assert_ne!(again, "duplicate");
+    drained(&server);
+    let messages = everything(&server, "q", "g");
+    let found: Vec<Value> =
+        messages.iter().map(|message| message["data"]["number"].clone()).collect();
+    assert_eq!(found, numbers(0..kept + 1));
+}
+
+#[test]
+fn a_damaged_record_is_set_aside_and_costs_no_other() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let mut server = Server::on(&database, settings(buffer.path()));
+    cluster.crash();
+    push_numbers(&server, "q", 0..9, "buffered");
+    server.kill();
+    let path = files(buffer.path(), "buf").remove(0);
+    let mut bytes = fs::read(&path).expect("the file is there");
+    let name = b"\"t4\"";
+    let at = bytes.windows(name.len()).position(|window| window == name).expect("it is in clear");
+    bytes[at + 1] ^= 1;
+    // And a write that did not come to its end.
+    let torn = bytes[24..50].to_vec();
+    bytes.extend_from_slice(&torn);
+    fs::write(&path, bytes).expect("the file is ours");
+
+    let server = Server::on(&database, settings(buffer.path()));
+    cluster.restart();
+    drained(&server);
+    eventually("the record is set aside", || {
+        let failed = server.get("/api/v1/status/buffers").expect(200)["failed"].take();
+        (failed == 1).then_some(())
+    });
+    let mut expected = numbers(0..9);
+    expected.remove(4);
+    assert_eq!(data(&everything(&server, "q", "g")), expected);
+    let failed = buffer.path().join("failed");
+    let reason = fs::read_to_string(&files(&failed, "reason")[0]).expect("it says why");
+    assert!(reason.contains("checksum"), "{reason}");
+    let aside = fs::read(&files(&failed, "record")[0]).expect("it is kept");
+    assert!(aside.windows(3).any(|window| window == b"\"u4"), "the damaged record itself");
+    assert!(server.said("was set aside"));
+}
+
+#[test]
+fn encrypted_queues_are_encrypted_in_the_file() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let key = "0123456789abcdef".repeat(4);
+    let server =
+        Server::on(&database, with(buffer.path(), &[("QUEEN_ENCRYPTION_KEY", key.as_str())]));
+    server.configure("secret", &json!({ "encryptionEnabled": true }));
+    server.configure("open", &json!({}));
+    cluster.crash();
+    missed(&server);
+    for queue in ["secret", "open", "unseen"] {
+        let payload = json!(format!("whisper-{queue}"));
+        assert_eq!(push(&server, queue, "Default", "t", &payload), "buffered");
+    }
+    let bytes = fs::read(&files(buffer.path(), "buf")[0]).expect("the file is there");
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("whisper-open") && !holds("whisper-secret") && !holds("whisper-unseen"));
+    cluster.restart();
+    drained(&server);
+    for queue in ["secret", "unseen"] {
+        let found = data(&everything(&server, queue, "g"));
+        assert_eq!(found, [format!("whisper-{queue}")]);
+    }
+    let mut sql = database.connect();
+    let stored = "SELECT string_agg(body, ' ') FROM segments";
+    let stored: String = sql.query_one(stored, &[]).expect("it is up").get(0);
+    assert!(stored.contains("whisper-unseen") && !stored.contains("whisper-secret"), "{stored}");
+}
+
+#[test]
+fn a_database_that_hangs_is_not_waited_for_and_its_late_commit_is_found() {
+    let database = Arc::new(Database::fresh());
+    let buffer = scratch();
+    let server = Server::on(&database, settings(buffer.path()));
+    push_numbers(&server, "q", 0..1, "queued");
+    let mut sql = database.connect();
+    let mut held = sql.transaction().expect("it is up");
+    held.batch_execute("LOCK TABLE segments IN ACCESS EXCLUSIVE MODE").expect("the table is there");
+    push_numbers(&server, "q", 1..20, "buffered");
+    held.rollback().expect("it is up");
+    drained(&server);
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..20));
+}
+
+#[test]
+fn a_database_that_refuses_is_as_one_that_is_away() {
+    let database = Arc::new(Database::fresh());
+    let buffer = scratch();
+    let server = Server::on(&database, settings(buffer.path()));
+    let mut sql = database.connect();
+    let mut next = 0;
+    let name = &database.name;
+    for (off, on) in [
+        (
+            format!("ALTER DATABASE {name} SET default_transaction_read_only = on"),
+            format!(
+                "SET transaction_read_only = off; SET default_transaction_read_only = off; \
+                     ALTER DATABASE {name} RESET default_transaction_read_only"
+            ),
+        ),
+        (
+            format!("ALTER DATABASE {name} CONNECTION LIMIT 0"),
+            format!("ALTER DATABASE {name} CONNECTION LIMIT -1"),
+        ),
+    ] {
+        eventually("pushes are stored directly", || {
+            let status = push(&server, "q", "p", &format!("t{next}"), &json!(next));
+            (status != "buffered").then_some(())
+        });
+        drained(&server);
+        push_numbers(&server, "q", next + 1..next + 5, "queued");
+        sql.batch_execute(&off).expect("the role owns the database");
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        sql.query(cut, &[]).expect("they are the role's own");
+        push_numbers(&server, "q", next + 5..next + 20, "buffered");
+        for statement in on.split("; ") {
+            sql.batch_execute(statement).expect("the role owns the database");
+        }
+        drained(&server);
+        next += 20;
+    }
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..next));
+}
+
+#[test]
+fn a_transaction_does_not_overtake_the_buffer() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    // Replay is as good as off.
+    let slow = with(buffer.path(), &[("FILE_BUFFER_FLUSH_MS", "60000")]);
+    let server = Server::on(&database, slow);
+    push_numbers(&server, "q", 0..1, "queued");
+    cluster.crash();
+    push_numbers(&server, "q", 1..2, "buffered");
+    cluster.restart();
+    found(&server);
+    let transact = |partition: &str| {
+        let push = json!({ "type": "push", "queue": "q", "partition": partition, "payload": 9 });
+        server.post("/api/v1/transaction", &json!({ "operations": [push] }))
+    };
+    transact("p").refused(503, "behind_buffer");
+    assert_eq!(transact("elsewhere").expect(200)["success"], true);
+    push_numbers(&server, "q", 2..3, "buffered");
+    assert_eq!(push(&server, "q", "elsewhere", "t", &json!(1)), "queued");
+}
+
+#[test]
+fn a_buffer_belongs_to_one_server() {
+    let buffer = scratch();
+    let server = Server::with(settings(buffer.path()));
+    let refused = Server::refused(&server.database, settings(buffer.path()));
+    assert!(refused.contains("FILE_BUFFER_DIR") && refused.contains("in use"), "{refused}");
+}
