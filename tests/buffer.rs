@@ -419,3 +419,85 @@ fn a_buffer_belongs_to_one_server() {
     let refused = Server::refused(&server.database, settings(buffer.path()));
     assert!(refused.contains("FILE_BUFFER_DIR") && refused.contains("in use"), "{refused}");
 }
+
+fn switch(server: &Server, path: &str, on: bool) -> Value {
+    server.post(&format!("/api/v1/system/{path}"), &json!({ "enabled": on })).expect(200)
+}
+
+#[test]
+fn push_maintenance_holds_on_every_server_and_drains_in_order() {
+    let (first_buffer, second_buffer, third_buffer) = (scratch(), scratch(), scratch());
+    let first = Server::with(settings(first_buffer.path()));
+    let second = Server::on(&first.database, settings(second_buffer.path()));
+    push_numbers(&first, "q", 0..5, "queued");
+    assert_eq!(switch(&first, "maintenance", true)["maintenanceMode"], true);
+    push_numbers(&first, "q", 5..10, "buffered");
+    eventually("the other server follows", || {
+        let state = second.get("/api/v1/system/maintenance").expect(200);
+        (state["maintenanceMode"] == true).then_some(())
+    });
+    assert_eq!(push(&second, "second", "p", "t", &json!("second")), "buffered");
+    // A server that starts obeys before it takes its first push.
+    let mut third = Server::on(&first.database, settings(third_buffer.path()));
+    assert_eq!(push(&third, "third", "p", "t", &json!("third")), "buffered");
+    third.stop();
+    // What is there is delivered, what is held is not, and transactions go on.
+    assert_eq!(data(&everything(&first, "q", "during")), numbers(0..5));
+    let operation = json!({ "type": "push", "queue": "q", "partition": "r", "payload": 1 });
+    let transaction = json!({ "operations": [operation] });
+    let answer = first.post("/api/v1/transaction", &transaction).expect(200);
+    assert_eq!(answer["success"], true, "{answer}");
+    assert_eq!(first.get("/api/v1/system/maintenance").expect(200)["bufferedMessages"], 5);
+
+    let answer = switch(&second, "maintenance", false);
+    assert_eq!(
+        (&answer["maintenanceMode"], &answer["bufferHealthy"]),
+        (&json!(false), &json!(true))
+    );
+    eventually("the first server follows", || {
+        (push(&first, "other", "p", "t", &json!(1)) != "buffered").then_some(())
+    });
+    drained(&first);
+    drained(&second);
+    push_numbers(&first, "q", 10..12, "queued");
+    let mut found = everything(&first, "q", "after");
+    found.retain(|message| message["partition"] == "p");
+    assert_eq!(data(&found), numbers(0..12));
+    assert_eq!(data(&everything(&second, "second", "g")), ["second"]);
+}
+
+#[test]
+fn pop_maintenance_pauses_pops_and_ends_polls_that_wait() {
+    let server = Server::start();
+    server.push_one("q", "p", 1);
+    let mut poll = server.wire();
+    let head =
+        "GET /api/v1/pop/queue/later?wait=true&timeout=30000 HTTP/1.1\r\nHost: queen\r\n\r\n";
+    poll.send(head);
+    assert_eq!(switch(&server, "maintenance/pop", true)["popMaintenanceMode"], true);
+    let paused = json!({ "success": true, "messages": [], "paused": true });
+    for query in ["", "?wait=true&timeout=30000", "?autoAck=true&consumerGroup=g"] {
+        assert_eq!(server.get(&format!("/api/v1/pop/queue/q{query}")).expect(200), paused);
+    }
+    // What comes meanwhile wakes the poll, which gets nothing.
+    server.push_one("later", "p", 2);
+    assert_eq!(poll.answer().json(), paused);
+    assert_eq!(switch(&server, "maintenance/pop", false)["popMaintenanceMode"], false);
+    assert_eq!(data(&server.pop("q", "")), numbers(1..2));
+    assert_eq!(data(&server.pop("later", "")), numbers(2..3));
+}
+
+#[test]
+fn a_server_without_a_buffer_refuses_what_it_cannot_keep() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let buffer = scratch();
+    let off = with(buffer.path(), &[("QUEEN_FILE_BUFFER_BYTES_MAX", "0")]);
+    let server = Server::on(&database, off);
+    let on = json!({ "enabled": true });
+    server.post("/api/v1/system/maintenance", &on).refused(503, "buffer_off");
+    cluster.crash();
+    missed(&server);
+    let item = json!({ "items": [{ "queue": "q" }] });
+    server.post("/api/v1/push", &item).refused(503, "database_unavailable");
+}

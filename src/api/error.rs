@@ -47,6 +47,7 @@ impl Error {
                 (Status::ServiceUnavailable, "encryption_unavailable")
             }
             Self::Queue(queue::Error::Behind) => (Status::ServiceUnavailable, "behind_buffer"),
+            Self::Queue(queue::Error::BufferOff) => (Status::ServiceUnavailable, "buffer_off"),
             Self::Queue(queue::Error::BufferFull) => (Status::ServiceUnavailable, "buffer_full"),
             Self::Queue(queue::Error::BufferFailed) => {
                 (Status::ServiceUnavailable, "outcome_unknown")

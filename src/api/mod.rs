@@ -15,6 +15,7 @@ mod error;
 mod groups;
 mod health;
 mod lease;
+mod maintenance;
 mod page;
 mod parameters;
 mod pop;
@@ -154,6 +155,10 @@ pub fn read(
         Endpoint::TracesOfName => traces::of_name(captures[0], request.query()),
         Endpoint::TraceNames => traces::names(request.query()),
         Endpoint::BufferStatus => Ok(buffer::status()),
+        Endpoint::Maintenance => Ok(maintenance::state()),
+        Endpoint::SetMaintenance => maintenance::set(request.body()),
+        Endpoint::PopMaintenance => Ok(maintenance::pop_state()),
+        Endpoint::SetPopMaintenance => maintenance::set_pop(request.body()),
     }
 }
 

@@ -125,8 +125,12 @@ pub async fn run(
     autopilot: Autopilot,
     answer: &mut Answer<'_>,
 ) -> Result<Option<Undo>, Error> {
-    let Some(popped) = engine.pop(&request).await? else {
-        if request.conflation {
+    let popped = if engine.switches().pop() { None } else { engine.pop(&request).await? };
+    let Some(popped) = popped else {
+        if engine.switches().pop() {
+            let paused = b"{\"success\":true,\"messages\":[],\"paused\":true}";
+            answer.write(Status::Ok, |out| out.extend_from_slice(paused));
+        } else if request.conflation {
             // Its client must learn that conflation is known here, also from an empty answer.
             let conflates = engine.conflates(&request).await?;
             answer.write(Status::Ok, |out| write_empty(out, &request, conflates));

@@ -45,6 +45,10 @@ pub(super) enum Endpoint {
     TracesOfName,
     TraceNames,
     BufferStatus,
+    Maintenance,
+    SetMaintenance,
+    PopMaintenance,
+    SetPopMaintenance,
 }
 
 const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Route {
@@ -82,6 +86,10 @@ pub const ROUTES: &[Route] = &[
     route(Method::Get, "/api/v1/traces/by-name/:traceName", Endpoint::TracesOfName),
     route(Method::Get, "/api/v1/traces/:partitionId/:transactionId", Endpoint::TracesOfMessage),
     route(Method::Get, "/api/v1/status/buffers", Endpoint::BufferStatus),
+    route(Method::Get, "/api/v1/system/maintenance", Endpoint::Maintenance),
+    route(Method::Post, "/api/v1/system/maintenance", Endpoint::SetMaintenance),
+    route(Method::Get, "/api/v1/system/maintenance/pop", Endpoint::PopMaintenance),
+    route(Method::Post, "/api/v1/system/maintenance/pop", Endpoint::SetPopMaintenance),
     route(Method::Get, "/health", Endpoint::Health),
     route(Method::Head, "/health", Endpoint::Health),
 ];

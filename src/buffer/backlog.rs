@@ -12,10 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// A thousand partitions that wait make one in sixteen of the others wait with them.
 const PLACES: usize = 1 << 14;
 
-/// In the low bit of the state.
-const MAINTENANCE: u64 = 1;
-const MESSAGE: u64 = 2;
-
 /// Where a partition is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place(u32);
@@ -35,9 +31,7 @@ impl Place {
 
 #[derive(Debug)]
 pub struct Backlog {
-    /// Twice the messages, plus one while push maintenance is on: one look tells whether a push
-    /// needs a second.
-    state: AtomicU64,
+    messages: AtomicU64,
     places: Box<[AtomicU32]>,
     bytes: AtomicU64,
     failed: AtomicU64,
@@ -48,7 +42,7 @@ pub struct Backlog {
 impl Default for Backlog {
     fn default() -> Self {
         Self {
-            state: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
             places: (0..PLACES).map(|_| AtomicU32::new(0)).collect(),
             bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -58,37 +52,20 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Whether any push may have to go into the buffer although the database is there.
-    pub fn is_active(&self) -> bool {
-        self.state.load(Ordering::Acquire) != 0
-    }
-
-    pub fn in_maintenance(&self) -> bool {
-        self.state.load(Ordering::Acquire) & MAINTENANCE != 0
-    }
-
-    pub fn set_maintenance(&self, on: bool) {
-        if on {
-            self.state.fetch_or(MAINTENANCE, Ordering::SeqCst);
-        } else {
-            self.state.fetch_and(!MAINTENANCE, Ordering::SeqCst);
-        }
-    }
-
     /// Whether messages of the partition, or of one that shares its place, wait.
     pub fn waits(&self, place: Place) -> bool {
         self.places[place.index()].load(Ordering::Acquire) != 0
     }
 
     pub fn messages(&self) -> u64 {
-        self.state.load(Ordering::Acquire) / MESSAGE
+        self.messages.load(Ordering::Acquire)
     }
 
     pub fn add(&self, messages: u64, places: &[Place]) {
         for place in places {
             self.places[place.index()].fetch_add(1, Ordering::SeqCst);
         }
-        self.state.fetch_add(messages * MESSAGE, Ordering::SeqCst);
+        self.messages.fetch_add(messages, Ordering::SeqCst);
     }
 
     /// What was added before.
@@ -96,7 +73,7 @@ impl Backlog {
         for place in places {
             self.places[place.index()].fetch_sub(1, Ordering::SeqCst);
         }
-        self.state.fetch_sub(messages * MESSAGE, Ordering::SeqCst);
+        self.messages.fetch_sub(messages, Ordering::SeqCst);
     }
 
     /// Of all files.
@@ -133,24 +110,13 @@ mod tests {
     #[test]
     fn a_partition_waits_from_its_first_message_to_its_last() {
         let (backlog, place) = (Backlog::default(), Place::of("q", "p"));
-        assert!(!backlog.is_active() && !backlog.waits(place));
+        assert!(backlog.messages() == 0 && !backlog.waits(place));
         backlog.add(2, &[place, Place::of("q", "other")]);
         backlog.add(1, &[place]);
-        assert!(backlog.is_active() && backlog.waits(place));
+        assert!(backlog.messages() == 3 && backlog.waits(place));
         backlog.remove(2, &[place, Place::of("q", "other")]);
         assert_eq!((backlog.messages(), backlog.waits(place)), (1, true));
         backlog.remove(1, &[place]);
-        assert!(!backlog.is_active() && !backlog.waits(place));
-    }
-
-    #[test]
-    fn maintenance_alone_is_a_reason() {
-        let backlog = Backlog::default();
-        backlog.set_maintenance(true);
-        backlog.set_maintenance(true);
-        assert!(backlog.is_active() && backlog.in_maintenance() && backlog.messages() == 0);
-        backlog.add(3, &[]);
-        backlog.set_maintenance(false);
-        assert!(backlog.is_active() && !backlog.in_maintenance() && backlog.messages() == 3);
+        assert!(backlog.messages() == 0 && !backlog.waits(place));
     }
 }

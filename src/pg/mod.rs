@@ -18,6 +18,7 @@ mod migrate;
 mod notices;
 mod page;
 mod session;
+mod switches;
 mod traces;
 mod transaction;
 mod types;
@@ -53,6 +54,7 @@ pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
 pub use session::Session;
+pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
 pub use traces::{
     NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,
     traces_of_name,

@@ -24,6 +24,7 @@ mod seal;
 mod settle;
 mod source;
 mod spill;
+mod switches;
 mod transaction;
 
 use std::cell::{Cell, RefCell};
@@ -43,6 +44,7 @@ pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
 pub use source::{Labels, Source};
 pub use spill::Spill;
+pub use switches::Switches;
 pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, TransactionPlan};
 
 use crate::buffer::Backlog;
@@ -71,6 +73,9 @@ pub enum Error {
     /// Messages of the partition are in the file buffer, and this cannot be put behind them.
     #[error("messages of the partition wait in the file buffer")]
     Behind,
+    /// Push maintenance needs the file buffer.
+    #[error("the file buffer is switched off")]
+    BufferOff,
     #[error("the file buffer is full")]
     BufferFull,
     /// The push may or may not be found in the file buffer later.

@@ -155,6 +155,9 @@ impl Engine {
             let waiting = self.reserve(&key, partition, request.partitions_max, true);
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(granted) = runtime::timeout(left, waiting).await else { return Ok(None) };
+            if self.spill.switches.pop() {
+                return Ok(None);
+            }
             let candidates = granted?.into_iter().map(Candidate::from).collect();
             if let Tried::Popped(popped) = self.try_candidates(request, candidates).await? {
                 return Ok(Some(popped));

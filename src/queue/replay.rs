@@ -12,7 +12,7 @@ use super::line::{self, LineParts};
 use super::push::{Batch, PushItem, PushPlan, PushRequest, Stored, store};
 use super::{Engine, Error};
 use crate::buffer::frame::{FRAME_HEADER_BYTES, Piece, Scan};
-use crate::buffer::{Append, Backlog, Keeper, Record, Sealed};
+use crate::buffer::{Append, Keeper, Record, Sealed};
 use crate::ids::TransactionName;
 use crate::pg::Verdict;
 use crate::runtime;
@@ -57,7 +57,7 @@ impl Engine {
 
     async fn replay_all(&self, keeper: &Rc<Keeper>) {
         let backlog = keeper.backlog();
-        if backlog.in_maintenance() {
+        if self.spill.switches.push() {
             return;
         }
         if self.connections() == 0 {
@@ -73,6 +73,9 @@ impl Engine {
                 keeper.done().await;
             }
             keeper.release();
+            if let Err(Pause::Maintenance) = outcome {
+                return;
+            }
             if let Err(pause) = outcome {
                 backlog.set_healthy(false);
                 tracing::warn!(%pause, "the file buffer waits");
@@ -132,14 +135,14 @@ impl Engine {
         bytes: &[u8],
         found: &[Found],
     ) -> Result<(), Pause> {
-        check(keeper.backlog())?;
+        self.check_switch()?;
         match self.store_records(found).await {
             Ok(()) => return Ok(()),
             Err(error) if !is_of_record(&error) => return Err(error.into()),
             Err(error) => tracing::debug!(%error, "records are stored one by one"),
         }
         for one in found {
-            check(keeper.backlog())?;
+            self.check_switch()?;
             match self.store_records(std::slice::from_ref(one)).await {
                 Ok(()) => {}
                 Err(error) if is_of_record(&error) => {
@@ -151,6 +154,10 @@ impl Engine {
             keeper.stored(one.end);
         }
         Ok(())
+    }
+
+    fn check_switch(&self) -> Result<(), Pause> {
+        if self.spill.switches.push() { Err(Pause::Maintenance) } else { Ok(()) }
     }
 
     async fn store_records(&self, found: &[Found]) -> Result<(), Error> {
@@ -232,10 +239,6 @@ fn begin(piece: &Piece) -> usize {
         Piece::Record(range) => range.start - FRAME_HEADER_BYTES,
         Piece::Damaged(range, _) | Piece::Torn(range) => range.start,
     }
-}
-
-fn check(backlog: &Backlog) -> Result<(), Pause> {
-    if backlog.in_maintenance() { Err(Pause::Maintenance) } else { Ok(()) }
 }
 
 /// Whether the record is to blame, and not the state of the database.

@@ -18,6 +18,7 @@ use super::catalog::Queue;
 use super::prepare::Unprepared;
 use super::push::{Batch, PushPlan, PushRequest, PushTarget, Pushed, Reply, Stored, Target, store};
 use super::seal::seal;
+use super::switches::Switches;
 use super::{Engine, Error, line};
 use crate::buffer::record::{Item, Record};
 use crate::buffer::{Append, Buffer, Kept, Place};
@@ -37,23 +38,22 @@ const UNPLACED: PartitionId = PartitionId(0);
 pub struct Spill {
     /// `None` when such pushes are refused.
     pub buffer: Option<Buffer>,
+    pub switches: Arc<Switches>,
     /// How long a push waits for the database.
     pub patience: Duration,
 }
 
 impl Spill {
+    /// Whether a push may have to go there although the database is there.
     pub(super) fn is_active(&self) -> bool {
-        self.buffer.as_ref().is_some_and(|buffer| buffer.backlog.is_active())
+        let waiting = self.buffer.as_ref().is_some_and(|buffer| buffer.backlog.messages() > 0);
+        waiting || self.switches.push()
     }
 
     /// Whether messages of one of the partitions wait in the buffer.
     fn waits<'a>(&self, mut places: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
         let Some(buffer) = &self.buffer else { return false };
         places.any(|(queue, partition)| buffer.backlog.waits(Place::of(queue, partition)))
-    }
-
-    fn in_maintenance(&self) -> bool {
-        self.buffer.as_ref().is_some_and(|buffer| buffer.backlog.in_maintenance())
     }
 }
 
@@ -155,7 +155,7 @@ impl Engine {
     /// Keeps a push if it must not be stored now.
     pub(super) async fn push_behind(&self, mut plan: PushPlan) -> Result<Behind, Error> {
         for _ in 0..BEHIND_ATTEMPTS {
-            let maintenance = self.spill.in_maintenance();
+            let maintenance = self.spill.switches.push();
             if !maintenance && !self.spill.waits(plan.targets.iter().map(PushTarget::names)) {
                 return Ok(Behind::Direct(plan));
             }
@@ -225,7 +225,7 @@ impl Engine {
 
     /// Writes a request to the buffer. `None` when it need not wait there any more.
     async fn keep(&self, mut request: PushRequest, behind: bool) -> Result<Option<Pushed>, Error> {
-        let buffer = self.spill.buffer.as_ref().ok_or(Error::Overloaded)?;
+        let buffer = self.spill.buffer.as_ref().ok_or(Error::BufferOff)?;
         let _held = self.hold_push_bytes(request.lines.len())?;
         request.name_all();
         let Some(keys) = request.keys() else {

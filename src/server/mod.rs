@@ -15,7 +15,7 @@ use crate::buffer::{self, Buffer};
 use crate::config::{Config, SubscriptionMode};
 use crate::maintenance;
 use crate::pg::{self, ConnectSettings, MigrateError};
-use crate::queue::{Message, Notice, Spill, StartChoice};
+use crate::queue::{Message, Notice, Spill, StartChoice, Switches};
 use crate::runtime::mailbox::{self, Address};
 use crate::runtime::{self, Listener, ring_flag};
 use crate::start::StartError;
@@ -54,6 +54,8 @@ impl Server {
         let settings = connect_settings(config, database);
         let opened = config.buffer.clone().map(buffer::open).transpose()?;
         let migrated = migrate_or_wait(&settings, description, opened.is_some())?;
+        let switches = Arc::new(Switches::new(migrated.unwrap_or_default()));
+        let migrated = migrated.is_some();
         let (keeper, kept) = mailbox::mailbox();
         let buffer = opened.as_ref().map(|opened| {
             let backlog = Arc::clone(&opened.backlog);
@@ -78,7 +80,11 @@ impl Server {
                 settings: settings.clone(),
                 connections: config.connections_per_worker,
                 keys: config.encryption_keys.clone(),
-                spill: Spill { buffer: buffer.clone(), patience: config.push_patience },
+                spill: Spill {
+                    buffer: buffer.clone(),
+                    switches: Arc::clone(&switches),
+                    patience: config.push_patience,
+                },
                 // One core keeps the files of all.
                 keeping: keeping.take(),
                 needs_database: migrated,
@@ -141,22 +147,26 @@ impl Server {
     }
 }
 
-/// Migrates the schema; false when the database is away and may come later.
+/// Migrates the schema and reads the switches; `None` when the database is away and may come later.
 fn migrate_or_wait(
     settings: &ConnectSettings,
     description: &str,
     may_wait: bool,
-) -> Result<bool, StartError> {
+) -> Result<Option<pg::Switches>, StartError> {
     // A name that has no address now never gets one: it is looked up at the start only.
     let resolved = settings.config.get_hosts().iter().zip(&settings.addresses);
     let resolved = resolved
         .into_iter()
         .all(|(host, found)| matches!(host, Host::Unix(_)) || !found.is_empty());
     match migrate_with(settings, description) {
-        Ok(_) => Ok(true),
+        // What a server that starts must obey at once.
+        Ok(_) => runtime::block_on(pg::switches_at_start(settings))
+            .map_err(|error| core_error(0, &error))?
+            .map(Some)
+            .map_err(|error| unreachable(description, &error)),
         Err((error, passing)) if may_wait && passing && resolved => {
             tracing::warn!("{error}; pushes go to the file buffer until the database is there");
-            Ok(false)
+            Ok(None)
         }
         Err((error, _)) => Err(error),
     }
@@ -189,14 +199,15 @@ fn migrate_with(
             MigrateError::Migration { version, error } => {
                 StartError::Migration { version, reason: error.to_string() }
             }
-            MigrateError::Database(error) => StartError::DatabaseUnreachable {
-                database: description.to_owned(),
-                reason: error.to_string(),
-            },
+            MigrateError::Database(error) => unreachable(description, &error),
         };
         (error, passing)
     })?;
     Ok(Migrated { from: migrated.from, to: migrated.to })
+}
+
+fn unreachable(database: &str, error: &pg::Error) -> StartError {
+    StartError::DatabaseUnreachable { database: database.to_owned(), reason: error.to_string() }
 }
 
 fn core_error(core: usize, error: &dyn std::error::Error) -> StartError {

@@ -96,6 +96,9 @@ impl Worker {
             Rc::new(self.keys),
             self.spill,
         );
+        if self.core == 0 {
+            runtime::spawn(Rc::clone(&engine).follow_switches());
+        }
         if let Some(Keeping { opened, mailbox }) = self.keeping {
             engine.keep_buffer(&Keeper::new(opened), mailbox);
         }

@@ -15,7 +15,6 @@ import traceback
 
 import capability
 import verbs
-from pending import PENDING
 from scenarios import (
     absent,
     acks,
@@ -75,9 +74,6 @@ async def run(scenario, queen):
     if lacked:
         print(f"skipped {name}: lacks {' and '.join(c.name for c in lacked)}", flush=True)
         return "skipped"
-    if name in PENDING:
-        print(f"pending {name}: {PENDING[name]}", flush=True)
-        return "pending"
     began = time.monotonic()
     try:
         await asyncio.wait_for(scenario(queen), SCENARIO_SECONDS_MAX)
@@ -89,7 +85,7 @@ async def run(scenario, queen):
 
 
 async def run_all(only):
-    """How many scenarios passed, failed, were skipped and are pending."""
+    """How many scenarios passed, failed and were skipped."""
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def limited(scenario, queen):
@@ -113,7 +109,7 @@ async def main(url, *only):
         print(f"queen-mq {capability.VERSION} and capability.py disagree: {disagreed}")
         return 1
     known = {s.__name__ for subject in SUBJECTS + ALONE for s in scenarios_of(subject)}
-    unknown = (set(PENDING) | set(only)) - known
+    unknown = set(only) - known
     if unknown:
         print(f"there is no scenario {sorted(unknown)}")
         return 1
