@@ -72,11 +72,11 @@ fn assert_complete(messages: &[Message], expected: &HashMap<u64, u64>) {
 
 /// Everything in the partition, for a new group each time. What was buffered is stored first.
 fn everything(server: &Server) -> Vec<Message> {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
     eventually("the buffer is empty", || {
         let status = server.get("/api/v1/status/buffers").expect(200);
         (status["pending"] == 0).then_some(())
     });
-    static LOOKS: AtomicU64 = AtomicU64::new(0);
     let group = format!("auditor-{}", LOOKS.fetch_add(1, Ordering::Relaxed));
     let mut messages = Vec::new();
     loop {

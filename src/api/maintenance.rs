@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Error, Operation, Reply, envelope};
+use crate::buffer::Backlog;
 use crate::http::Status;
 use crate::pg::Switch;
 use crate::queue::{self, Engine};
@@ -44,8 +45,8 @@ fn push_state(engine: &Engine) -> Value {
     let backlog = engine.backlog();
     json!({
         "maintenanceMode": engine.switches().push(),
-        "bufferedMessages": backlog.map_or(0, |backlog| backlog.messages()),
-        "bufferHealthy": backlog.is_none_or(|backlog| backlog.is_healthy()),
+        "bufferedMessages": backlog.map_or(0, Backlog::messages),
+        "bufferHealthy": backlog.is_none_or(Backlog::is_healthy),
     })
 }
 

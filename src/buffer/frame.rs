@@ -89,7 +89,7 @@ impl<'a> Scan<'a> {
         let scan = Self { file, at: FILE_HEADER_BYTES, marker: None, damage: None };
         let Some(header) = file.get(..FILE_HEADER_BYTES) else {
             // The header is written together with the first record.
-            let damage = (!file.is_empty()).then(|| Piece::Torn(0..file.len()));
+            let damage = (!file.is_empty()).then_some(Piece::Torn(0..file.len()));
             return Self { at: file.len(), damage, ..scan };
         };
         let (checked, sum) = header.split_at(FILE_HEADER_BYTES - 4);

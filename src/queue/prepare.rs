@@ -38,11 +38,14 @@ impl Engine {
                 return Err(Box::new(Unprepared { error, plan }));
             }
         };
-        let targets = resolve(targets, &queues).map_err(Unprepared::without_plan)?;
+        let targets =
+            resolve(targets, &queues).map_err(Unprepared::without_plan).map_err(Box::new)?;
         let mut request = PushRequest { lines, items, targets };
         if request.targets.iter().any(|target| target.queue.options.encryption_enabled) {
             let sealed = seal(&self.keys, &mut request).await;
-            sealed.map_err(|NoKey| Unprepared::without_plan(Error::EncryptionUnavailable))?;
+            sealed.map_err(|NoKey| {
+                Box::new(Unprepared::without_plan(Error::EncryptionUnavailable))
+            })?;
         }
         Ok(request)
     }
@@ -72,8 +75,8 @@ impl Engine {
 }
 
 impl Unprepared {
-    fn without_plan(error: Error) -> Box<Self> {
-        Box::new(Self { error, plan: PushPlan::default() })
+    fn without_plan(error: Error) -> Self {
+        Self { error, plan: PushPlan::default() }
     }
 }
 
