@@ -300,6 +300,69 @@ fn a_damaged_record_is_set_aside_and_costs_no_other() {
     let aside = fs::read(&files(&failed, "record")[0]).expect("it is kept");
     assert!(aside.windows(3).any(|window| window == b"\"u4"), "the damaged record itself");
     assert!(server.said("was set aside"));
+    drop(server);
+
+    // Repaired, it may be moved back.
+    let mut repaired = aside;
+    let at = repaired.windows(3).position(|window| window == b"\"u4").expect("it is there");
+    repaired[at + 1] ^= 1;
+    fs::write(buffer.path().join("00000000000000001234.buf"), repaired).expect("it is ours");
+    let server = Server::on(&database, settings(buffer.path()));
+    drained(&server);
+    expected.push(json!(4));
+    assert_eq!(data(&everything(&server, "q", "again")), expected);
+}
+
+#[test]
+fn an_unknown_outcome_is_kept_only_under_a_transaction_id() {
+    let database = Arc::new(Database::fresh());
+    let buffer = scratch();
+    // Only the lost connections are to be noticed here.
+    let patient = with(buffer.path(), &[("QUEEN_PUSH_PATIENCE_MS", "20000")]);
+    let server = Server::on(&database, patient);
+    push_numbers(&server, "q", 0..1, "queued");
+    let mut sql = database.connect();
+    let mut held = sql.transaction().expect("it is up");
+    held.batch_execute("LOCK TABLE segments IN ACCESS EXCLUSIVE MODE").expect("the table is there");
+    let items = [
+        json!({ "queue": "q", "partition": "p", "payload": 1, "transactionId": "t1" }),
+        json!({ "queue": "q", "partition": "r", "payload": "unnamed" }),
+    ];
+    let answers = items.map(|item| {
+        let client = server.client();
+        let body = json!({ "items": [item] });
+        let pushing = std::thread::spawn(move || client.post("/api/v1/push", &body));
+        let mut other = database.connect();
+        eventually("the flush waits for the lock and is cut", || {
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            let cut = other.query(cut, &[]).expect("they are the role's own");
+            (!cut.is_empty()).then_some(())
+        });
+        pushing.join().expect("it is answered")
+    });
+    assert_eq!(answers[0].expect(201)[0]["status"], "buffered");
+    answers[1].refused(503, "outcome_unknown");
+    held.rollback().expect("it is up");
+    drained(&server);
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..2));
+}
+
+#[test]
+fn what_a_busy_database_refused_is_kept_without_a_transaction_id_too() {
+    let database = Arc::new(Database::fresh());
+    let buffer = scratch();
+    let more = [("QUEEN_PUSH_PATIENCE_MS", "20000"), ("DB_LOCK_TIMEOUT", "50")];
+    let server = Server::on(&database, with(buffer.path(), &more));
+    push_numbers(&server, "q", 0..1, "queued");
+    let mut sql = database.connect();
+    let mut held = sql.transaction().expect("it is up");
+    held.batch_execute("LOCK TABLE segments IN ACCESS EXCLUSIVE MODE").expect("the table is there");
+    let item = json!({ "queue": "q", "partition": "p", "payload": 1 });
+    assert_eq!(server.push(&json!([item]))[0]["status"], "buffered");
+    held.rollback().expect("it is up");
+    drained(&server);
+    assert_eq!(data(&everything(&server, "q", "g")), numbers(0..2));
 }
 
 #[test]

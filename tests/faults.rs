@@ -329,6 +329,61 @@ fn a_database_that_crashes_is_missed_and_found_again() {
 }
 
 #[test]
+fn a_crashing_database_loses_no_push_and_reorders_none() {
+    let mut cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    let patience = vec![("QUEEN_PUSH_PATIENCE_MS", "900".to_owned())];
+    let server = Server::on(&database, Settings { workers: 2, environment: patience });
+    let (pushed, enough) = (AtomicU64::new(0), AtomicBool::new(false));
+    let counts: HashMap<u64, u64> = thread::scope(|scope| {
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                // Several connections each: the kernel gives them to different cores.
+                let clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+                let (pushed, enough) = (&pushed, &enough);
+                scope.spawn(move || {
+                    let alive = AtomicBool::new(false);
+                    let mut number = 0;
+                    for client in clients.iter().cycle() {
+                        if enough.load(Ordering::Acquire) {
+                            break;
+                        }
+                        assert!(push_until_known(client, producer, number, &alive));
+                        pushed.fetch_add(1, Ordering::AcqRel);
+                        number += 1;
+                    }
+                    (producer, number)
+                })
+            })
+            .collect();
+        let goes_on = |more: u64| {
+            let before = pushed.load(Ordering::Acquire);
+            eventually("the producers go on", || {
+                (pushed.load(Ordering::Acquire) >= before + more).then_some(())
+            });
+        };
+        for _ in 0..3 {
+            goes_on(50);
+            cluster.crash();
+            goes_on(50);
+            cluster.restart();
+            eventually("the database is found", || {
+                (server.get("/health").status == 200).then_some(())
+            });
+        }
+        // However busy the partition is, its pushes are stored directly again.
+        eventually("nothing is buffered", || {
+            let status = server.get("/api/v1/status/buffers").expect(200);
+            (status["pending"] == 0).then_some(())
+        });
+        goes_on(50);
+        enough.store(true, Ordering::Release);
+        producers.into_iter().map(|producer| producer.join().expect("it ends by itself")).collect()
+    });
+    assert_complete(&everything(&server), &counts);
+}
+
+#[test]
 fn a_server_that_is_told_to_stop_answers_what_it_has_begun() {
     let mut server = Server::start();
     let mut poll = server.wire();

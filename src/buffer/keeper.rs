@@ -268,7 +268,13 @@ impl Keeper {
         let failed = failed_directory(&self.settings.directory);
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         let reason = format!("{why}\n").into_bytes();
-        for (end, bytes) in [("record", bytes.to_vec()), ("reason", reason)] {
+        let mut record = Vec::with_capacity(frame::FILE_HEADER_BYTES + bytes.len());
+        // A file of its own, so that it can be moved back.
+        if let Some(marker) = bytes.first_chunk() {
+            frame::write_file_header(&mut record, Marker(*marker));
+        }
+        record.extend_from_slice(bytes);
+        for (end, bytes) in [("record", record), ("reason", reason)] {
             let file = File::create(&failed.join(format!("{stem}-{at}.{end}"))).await?;
             file.write_all_at(bytes, 0).await?;
             file.sync_data().await?;

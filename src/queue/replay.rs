@@ -57,7 +57,7 @@ impl Engine {
 
     async fn replay_all(&self, keeper: &Rc<Keeper>) {
         let backlog = keeper.backlog();
-        if self.spill.switches.push() {
+        if self.spill.switches.holds_pushes() {
             return;
         }
         if self.connections() == 0 {
@@ -157,7 +157,7 @@ impl Engine {
     }
 
     fn check_switch(&self) -> Result<(), Pause> {
-        if self.spill.switches.push() { Err(Pause::Maintenance) } else { Ok(()) }
+        if self.spill.switches.holds_pushes() { Err(Pause::Maintenance) } else { Ok(()) }
     }
 
     async fn store_records(&self, found: &[Found]) -> Result<(), Error> {

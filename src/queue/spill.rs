@@ -47,7 +47,7 @@ impl Spill {
     /// Whether a push may have to go there although the database is there.
     pub(super) fn is_active(&self) -> bool {
         let waiting = self.buffer.as_ref().is_some_and(|buffer| buffer.backlog.messages() > 0);
-        waiting || self.switches.push()
+        waiting || self.switches.holds_pushes()
     }
 
     /// Whether messages of one of the partitions wait in the buffer.
@@ -155,7 +155,7 @@ impl Engine {
     /// Keeps a push if it must not be stored now.
     pub(super) async fn push_behind(&self, mut plan: PushPlan) -> Result<Behind, Error> {
         for _ in 0..BEHIND_ATTEMPTS {
-            let maintenance = self.spill.switches.push();
+            let maintenance = self.spill.switches.holds_pushes();
             if !maintenance && !self.spill.waits(plan.targets.iter().map(PushTarget::names)) {
                 return Ok(Behind::Direct(plan));
             }

@@ -16,21 +16,29 @@ const LOOK: Duration = Duration::from_millis(400);
 
 const PUSH: u64 = 1;
 const POP: u64 = 2;
-/// One change in the bits above the switches.
-const CHANGE: u64 = 4;
+/// The database was away when the server started and has not been asked yet.
+const UNKNOWN: u64 = 4;
+/// One change in the bits above.
+const CHANGE: u64 = 8;
 
 /// Of one process.
 #[derive(Debug, Default)]
 pub struct Switches(AtomicU64);
 
 impl Switches {
-    pub fn new(found: pg::Switches) -> Self {
-        Self(AtomicU64::new(bits(found)))
+    /// As they were found, if they could be.
+    pub fn new(found: Option<pg::Switches>) -> Self {
+        Self(AtomicU64::new(found.map_or(UNKNOWN, bits)))
     }
 
-    /// Pushes go to the file buffer and stay there.
+    /// Push maintenance is on.
     pub fn push(&self) -> bool {
         self.0.load(Ordering::Acquire) & PUSH != 0
+    }
+
+    /// Pushes go to the file buffer and stay there: push maintenance is on, or may be.
+    pub fn holds_pushes(&self) -> bool {
+        self.0.load(Ordering::Acquire) & (PUSH | UNKNOWN) != 0
     }
 
     /// Pops find nothing.
@@ -40,7 +48,7 @@ impl Switches {
 
     /// What is found in the database counts unless somebody changed it since `before`.
     fn found(&self, before: u64, found: pg::Switches) {
-        let now = before & !(PUSH | POP) | bits(found);
+        let now = before & !(PUSH | POP | UNKNOWN) | bits(found);
         let _ = self.0.compare_exchange(before, now, Ordering::SeqCst, Ordering::SeqCst);
     }
 
@@ -99,5 +107,14 @@ mod tests {
         assert!(!switches.push() && switches.pop());
         switches.set(Switch::Pop, false);
         assert!(!switches.push() && !switches.pop());
+    }
+
+    #[test]
+    fn pushes_are_held_until_somebody_knows_better() {
+        let switches = Switches::new(None);
+        assert!(switches.holds_pushes() && !switches.push());
+        let before = switches.0.load(Ordering::SeqCst);
+        switches.found(before, pg::Switches::default());
+        assert!(!switches.holds_pushes());
     }
 }

@@ -54,7 +54,7 @@ impl Server {
         let settings = connect_settings(config, database);
         let opened = config.buffer.clone().map(buffer::open).transpose()?;
         let migrated = migrate_or_wait(&settings, description, opened.is_some())?;
-        let switches = Arc::new(Switches::new(migrated.unwrap_or_default()));
+        let switches = Arc::new(Switches::new(migrated));
         let migrated = migrated.is_some();
         let (keeper, kept) = mailbox::mailbox();
         let buffer = opened.as_ref().map(|opened| {
