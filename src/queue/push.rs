@@ -414,7 +414,7 @@ impl Batch {
         self.sources.is_empty()
     }
 
-    pub fn requests(&self) -> &[Rc<PushRequest>] {
+    pub fn carried(&self) -> &[Rc<PushRequest>] {
         &self.requests
     }
 

@@ -273,7 +273,7 @@ impl Engine {
             match runtime::timeout(self.spill.patience, storing.as_mut()).await {
                 Ok(stored) => return stored,
                 Err(runtime::Elapsed) => {
-                    for (request, reply) in batch.requests().iter().zip(replies) {
+                    for (request, reply) in batch.carried().iter().zip(replies) {
                         if request.keys().is_some()
                             && let Some(reply) = reply.take()
                         {

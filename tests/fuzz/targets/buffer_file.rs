@@ -29,7 +29,7 @@ fn records(file: &[u8]) -> Vec<Vec<u8>> {
     records
 }
 
-/// Pieces of the input between zeros are payloads; the first two bytes say what is damaged.
+// Pieces of the input between zeros are payloads; the first two bytes say what is damaged.
 fuzz_target!(|bytes: &[u8]| {
     records(bytes);
     let [high, low, rest @ ..] = bytes else { return };
