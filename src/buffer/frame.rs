@@ -131,10 +131,21 @@ impl<'a> Scan<'a> {
         if rest.len() < FRAME_HEADER_BYTES || is_zero(rest) {
             return Piece::Torn(start..end);
         }
-        let next = memmem::find_iter(&rest[1..], &marker.0)
-            .map(|at| at + 1)
-            .find(|at| frame_header(&rest[*at..], marker).is_some());
-        Piece::Damaged(start..next.map_or(end, |next| start + next), Damage::FrameHeader)
+        let next = next_frame(rest, marker).map_or(end, |next| start + next);
+        Piece::Damaged(start..next, Damage::FrameHeader)
+    }
+}
+
+/// Where behind its first byte the next frame begins.
+fn next_frame(bytes: &[u8], marker: Marker) -> Option<usize> {
+    let mut from = 1;
+    loop {
+        // Byte by byte behind each match: what looks like a marker may overlap with one.
+        let at = from + memmem::find(bytes.get(from..)?, &marker.0)?;
+        if frame_header(&bytes[at..], marker).is_some() {
+            return Some(at);
+        }
+        from = at + 1;
     }
 }
 
@@ -233,6 +244,18 @@ mod tests {
         // The length of the frame around it.
         bytes[FILE_HEADER_BYTES + MARKER_BYTES] ^= 0xff;
         assert_eq!(records(&bytes), [b"next"]);
+    }
+
+    #[test]
+    fn a_payload_that_ends_like_a_marker_begins_hides_no_frame() {
+        let marker = Marker([7; MARKER_BYTES]);
+        let mut bytes = Vec::new();
+        write_file_header(&mut bytes, marker);
+        for payload in [&b"\x5b\x07"[..], b"", b"next"] {
+            assert!(write_frame(&mut bytes, marker, payload));
+        }
+        bytes[FILE_HEADER_BYTES + MARKER_BYTES] ^= 1;
+        assert_eq!(records(&bytes), [&b""[..], b"next"]);
     }
 
     proptest! {
