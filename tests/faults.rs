@@ -328,6 +328,15 @@ fn a_database_that_crashes_is_missed_and_found_again() {
     assert_eq!(data[..90], (10..100).map(Value::from).collect::<Vec<_>>());
 }
 
+/// Sets it also when the test fails, so that threads that wait for it end.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn a_crashing_database_loses_no_push_and_reorders_none() {
     let mut cluster = Cluster::start("fsync=on");
@@ -336,6 +345,7 @@ fn a_crashing_database_loses_no_push_and_reorders_none() {
     let server = Server::on(&database, Settings { workers: 2, environment: patience });
     let (pushed, enough) = (AtomicU64::new(0), AtomicBool::new(false));
     let counts: HashMap<u64, u64> = thread::scope(|scope| {
+        let stop = SetAtEnd(&enough);
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|producer| {
                 // Several connections each: the kernel gives them to different cores.
@@ -377,7 +387,7 @@ fn a_crashing_database_loses_no_push_and_reorders_none() {
             (status["pending"] == 0).then_some(())
         });
         goes_on(50);
-        enough.store(true, Ordering::Release);
+        drop(stop);
         producers.into_iter().map(|producer| producer.join().expect("it ends by itself")).collect()
     });
     assert_complete(&everything(&server), &counts);

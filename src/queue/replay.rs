@@ -7,6 +7,7 @@
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::line::{self, LineParts};
 use super::push::{Batch, PushItem, PushPlan, PushRequest, Stored, store};
@@ -22,6 +23,9 @@ use crate::runtime::mailbox::Mailbox;
 const REPLAY_BYTES_MAX: usize = 4 << 20;
 /// Times that queues may be deleted while records are stored in them.
 const GONE_ATTEMPTS: usize = 5;
+
+/// Between two warnings about the same trouble.
+const WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A record and where its frame is.
 struct Found {
@@ -49,21 +53,31 @@ impl Engine {
     }
 
     async fn replay(self: Rc<Self>, keeper: Rc<Keeper>) {
+        let mut warned: Option<Instant> = None;
         while !self.stopping.get() {
             runtime::sleep(keeper.settings().replay_interval).await;
-            self.replay_all(&keeper).await;
+            if self.spill.switches.holds_pushes() {
+                continue;
+            }
+            if self.connections() == 0 {
+                keeper.backlog().set_healthy(false);
+                continue;
+            }
+            let outcome = self.replay_all(&keeper).await;
+            match &outcome {
+                Ok(()) | Err(Pause::Maintenance) => {}
+                Err(pause) => {
+                    if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(%pause, "the file buffer waits");
+                    }
+                }
+            }
+            keeper.backlog().set_healthy(matches!(outcome, Ok(()) | Err(Pause::Maintenance)));
         }
     }
 
-    async fn replay_all(&self, keeper: &Rc<Keeper>) {
-        let backlog = keeper.backlog();
-        if self.spill.switches.holds_pushes() {
-            return;
-        }
-        if self.connections() == 0 {
-            backlog.set_healthy(false);
-            return;
-        }
+    async fn replay_all(&self, keeper: &Rc<Keeper>) -> Result<(), Pause> {
         while let Some(file) = keeper.oldest().await {
             if keeper.is_last(&file) {
                 keeper.hold();
@@ -73,16 +87,9 @@ impl Engine {
                 keeper.done().await;
             }
             keeper.release();
-            if let Err(Pause::Maintenance) = outcome {
-                return;
-            }
-            if let Err(pause) = outcome {
-                backlog.set_healthy(false);
-                tracing::warn!(%pause, "the file buffer waits");
-                return;
-            }
+            outcome?;
         }
-        backlog.set_healthy(true);
+        Ok(())
     }
 
     async fn replay_file(&self, keeper: &Keeper, file: &Sealed) -> Result<(), Pause> {
