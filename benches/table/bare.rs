@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, Statement};
+use queen::pg::PLANNER_SETTINGS;
 use uuid::Uuid;
 
 use crate::lab::Lab;
@@ -12,11 +13,6 @@ use crate::lab::Lab;
 const FLUSH: &str = include_str!("../../src/pg/sql/flush.sql");
 const MESSAGES: i32 = 100;
 const CONNECTIONS: u32 = 2;
-/// As the server's sessions.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off;
-    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off; SET join_collapse_limit = 1; SET synchronous_commit = on";
-
 /// Messages a second of batches of 100, to one partition for each connection or to 100 partitions
 /// each.
 pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
@@ -28,7 +24,7 @@ pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
             .map(|partitions| {
                 let mut sql = lab.database().connect();
                 scope.spawn(move || {
-                    sql.batch_execute(SETTINGS).expect("settings can be made");
+                    sql.batch_execute(PLANNER_SETTINGS).expect("settings can be made");
                     let flush = sql.prepare(FLUSH).expect("the statement is the server's");
                     let mut count = 0;
                     while Instant::now() < deadline {

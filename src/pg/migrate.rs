@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_groups.sql"),
     include_str!("../../migrations/0003_dead_letters_and_traces.sql"),
     include_str!("../../migrations/0004_system_state.sql"),
+    include_str!("../../migrations/0005_consumers_group.sql"),
 ];
 
 /// Of the advisory lock that migrators hold, together with a hash of the schema's name.

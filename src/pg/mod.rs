@@ -53,7 +53,7 @@ pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
-pub use session::Session;
+pub use session::{PLANNER_SETTINGS, Session};
 pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
 pub use traces::{
     NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,

@@ -5,23 +5,33 @@
 WITH message AS (
     SELECT m.place, coalesce(m.message_offset, k.message_offset) AS message_offset
     FROM unnest($4::int[], $5::uuid[], $6::bigint[]) AS m (place, key, message_offset)
-    LEFT JOIN message_keys k ON m.message_offset IS NULL AND k.key = m.key
-                            AND k.partition_id = ($1::bigint[])[m.place]
+    LEFT JOIN LATERAL (
+        SELECT message_offset FROM message_keys
+        WHERE m.message_offset IS NULL AND partition_id = ($1::bigint[])[m.place] AND key = m.key
+        OFFSET 0
+    ) k ON true
 ), span AS (
     SELECT place, min(message_offset) AS low, max(message_offset) AS high, count(DISTINCT message_offset) AS message_count
     FROM message GROUP BY place HAVING bool_and(message_offset IS NOT NULL)
 ), held AS MATERIALIZED (
-    SELECT r.place, s.high, c.partition_id, c.group_id
-    FROM unnest($1::bigint[], $2::bigint[], $3::uuid[])
-        WITH ORDINALITY AS r (partition_id, group_id, lease, place)
-    JOIN span s ON s.place = r.place
-    JOIN consumers c ON c.partition_id = r.partition_id AND c.group_id = r.group_id
-    WHERE c.lease_id = coalesce(r.lease, c.lease_id) AND c.lease_until > now()
-      AND s.low = c.cursor AND s.high < c.lease_end
-      AND s.message_count = s.high - s.low + 1
-      AND c.finished IS NULL AND c.failed_offsets IS NULL
-    ORDER BY c.partition_id, c.group_id
-    FOR NO KEY UPDATE OF c
+    SELECT r.place, r.high, c.partition_id, c.group_id
+    FROM (
+        -- Each row is locked in its turn, in the order that every statement uses.
+        SELECT *
+        FROM unnest($1::bigint[], $2::bigint[], $3::uuid[])
+            WITH ORDINALITY AS r (partition_id, group_id, lease, place)
+        JOIN span s USING (place)
+        WHERE s.message_count = s.high - s.low + 1
+        ORDER BY r.partition_id, r.group_id OFFSET 0
+    ) r
+    CROSS JOIN LATERAL (
+        SELECT partition_id, group_id FROM consumers
+        WHERE partition_id = r.partition_id AND group_id + 0 = r.group_id
+          AND lease_id = coalesce(r.lease, lease_id) AND lease_until > now()
+          AND cursor = r.low AND lease_end > r.high
+          AND finished IS NULL AND failed_offsets IS NULL
+        FOR NO KEY UPDATE
+    ) c
 )
 UPDATE consumers c
 SET cursor = h.high + 1,
@@ -31,5 +41,5 @@ SET cursor = h.high + 1,
     lease_until = CASE WHEN h.high + 1 < c.lease_end THEN c.lease_until END,
     lease_end = CASE WHEN h.high + 1 < c.lease_end THEN c.lease_end END
 FROM held h
-WHERE c.partition_id = h.partition_id AND c.group_id = h.group_id
+WHERE c.partition_id = ANY (ARRAY[h.partition_id]) AND c.group_id + 0 = ANY (ARRAY[h.group_id])
 RETURNING h.place::int, c.lease_id IS NULL AS released

@@ -3,7 +3,9 @@ SELECT c.cursor, c.lease_id, coalesce(c.lease_until > now(), false) AS live, c.l
        c.released_lease_id, c.finished, c.failed_offsets, c.failed_counts, c.expiries,
        q.retry_limit, q.retry_delay_ms
 FROM consumers c
-JOIN partitions p ON p.id = c.partition_id
-JOIN queues q ON q.id = p.queue_id
-WHERE c.partition_id = $1 AND c.group_id = $2
+CROSS JOIN LATERAL (SELECT queue_id FROM partitions WHERE id = c.partition_id OFFSET 0) p
+CROSS JOIN LATERAL (
+    SELECT retry_limit, retry_delay_ms FROM queues WHERE id = p.queue_id OFFSET 0
+) q
+WHERE c.partition_id = $1 AND c.group_id + 0 = $2
 FOR NO KEY UPDATE OF c

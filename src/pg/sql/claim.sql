@@ -13,10 +13,15 @@ WITH request AS MATERIALIZED (
     SELECT r.*, c.cursor, c.lease_until, c.lease_end, c.retry_at, c.finished,
            c.failed_offsets, c.failed_counts,
            c.expiries + (c.lease_until IS NOT NULL)::int AS expiries
-    FROM request r
-    JOIN consumers c ON c.partition_id = r.partition_id AND c.group_id = r.group_id
-    ORDER BY c.partition_id, c.group_id
-    FOR NO KEY UPDATE OF c
+    FROM (
+        -- Each row is locked in its turn, in the order that every statement uses.
+        SELECT * FROM request ORDER BY partition_id, group_id OFFSET 0
+    ) r
+    CROSS JOIN LATERAL (
+        SELECT * FROM consumers
+        WHERE partition_id = r.partition_id AND group_id + 0 = r.group_id
+        FOR NO KEY UPDATE
+    ) c
 ), optioned AS MATERIALIZED (
     SELECT h.*, p.next_offset, p.first_offset, p.last_push_at, q.retry_limit,
            -- 0 lets a lease last a minute.
@@ -28,8 +33,8 @@ WITH request AS MATERIALIZED (
            least(CASE WHEN q.ttl_given THEN nullif(q.ttl_seconds, 0) END,
                  CASE WHEN q.retention_enabled THEN nullif(q.retention_seconds, 0) END) AS age_seconds_max
     FROM held h
-    JOIN partitions p ON p.id = h.partition_id
-    JOIN queues q ON q.id = p.queue_id
+    CROSS JOIN LATERAL (SELECT * FROM partitions WHERE id = h.partition_id OFFSET 0) p
+    CROSS JOIN LATERAL (SELECT * FROM queues WHERE id = p.queue_id OFFSET 0) q
 ), begun AS MATERIALIZED (
     SELECT o.*, greatest(
                o.cursor, o.first_offset,
@@ -125,7 +130,7 @@ WITH request AS MATERIALIZED (
         finished = CASE WHEN t.start = t.cursor THEN t.finished ELSE (
             SELECT nullif(array_agg(o ORDER BY o), '{}') FROM unnest(t.finished) AS o WHERE o > t.start) END
     FROM taken t
-    WHERE t.leased AND c.partition_id = t.partition_id AND c.group_id = t.group_id
+    WHERE t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id + 0 = ANY (ARRAY[t.group_id])
 ), shared AS (
     INSERT INTO shared_leases (lease_id, group_id, partitions, lease_until)
     SELECT DISTINCT ON (t.new_lease) t.new_lease, t.group_id, t.pop_partitions,
@@ -149,7 +154,7 @@ WITH request AS MATERIALIZED (
         lease_id = NULL, lease_end = NULL, lease_until = NULL,
         expiries = 0, retry_at = NULL
     FROM taken t
-    WHERE NOT t.leased AND c.partition_id = t.partition_id AND c.group_id = t.group_id
+    WHERE NOT t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id + 0 = ANY (ARRAY[t.group_id])
 ), expired AS (
     -- Nothing is left but what is too old: the group is through with it.
     UPDATE consumers c
@@ -157,7 +162,7 @@ WITH request AS MATERIALIZED (
         lease_id = NULL, lease_end = NULL, lease_until = NULL, expiries = 0, retry_at = NULL
     FROM judged j
     WHERE j.start >= j.next_offset AND j.start > j.cursor AND j.hidden_ms = 0
-      AND c.partition_id = j.partition_id AND c.group_id = j.group_id
+      AND c.partition_id = ANY (ARRAY[j.partition_id]) AND c.group_id + 0 = ANY (ARRAY[j.group_id])
 )
 SELECT j.place::int, j.hidden_ms, j.poisoned, j.overdue IS TRUE AS overdue, j.start, j.next_offset, t.new_end,
        CASE WHEN t.leased THEN t.new_lease END AS lease, j.lease_seconds,

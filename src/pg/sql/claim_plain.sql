@@ -13,16 +13,29 @@ WITH held AS MATERIALIZED (
            least(CASE WHEN q.ttl_given THEN nullif(q.ttl_seconds, 0) END,
                  CASE WHEN q.retention_enabled THEN nullif(q.retention_seconds, 0) END,
                  nullif(q.wait_seconds_max, 0)) AS age_seconds_max
-    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::uuid[], $5::boolean[])
-        WITH ORDINALITY AS r (partition_id, group_id, batch, lease, auto_ack, place)
-    JOIN consumers c ON c.partition_id = r.partition_id AND c.group_id = r.group_id
-    JOIN partitions p ON p.id = c.partition_id
-    JOIN queues q ON q.id = p.queue_id
-    WHERE c.lease_until IS NULL AND c.retry_at IS NULL AND c.expiries = 0
-      AND c.finished IS NULL AND c.failed_offsets IS NULL AND c.cursor >= p.first_offset
-      AND q.window_buffer_seconds = 0 AND q.delayed_processing_seconds = 0
-    ORDER BY c.partition_id, c.group_id
-    FOR NO KEY UPDATE OF c
+    FROM (
+        -- Each row is locked in its turn, in the order that every statement uses.
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::uuid[], $5::boolean[])
+            WITH ORDINALITY AS r (partition_id, group_id, batch, lease, auto_ack, place)
+        ORDER BY partition_id, group_id OFFSET 0
+    ) r
+    CROSS JOIN LATERAL (
+        SELECT partition_id, group_id, cursor FROM consumers
+        WHERE partition_id = r.partition_id AND group_id + 0 = r.group_id
+          AND lease_until IS NULL AND retry_at IS NULL AND expiries = 0
+          AND finished IS NULL AND failed_offsets IS NULL
+        FOR NO KEY UPDATE
+    ) c
+    CROSS JOIN LATERAL (
+        SELECT queue_id, next_offset FROM partitions
+        WHERE id = r.partition_id AND first_offset <= c.cursor OFFSET 0
+    ) p
+    CROSS JOIN LATERAL (
+        SELECT lease_seconds, ttl_given, ttl_seconds, retention_enabled, retention_seconds, wait_seconds_max
+        FROM queues
+        WHERE id = p.queue_id AND window_buffer_seconds = 0 AND delayed_processing_seconds = 0
+        OFFSET 0
+    ) q
 ), found AS MATERIALIZED (
     SELECT h.place, h.partition_id, h.group_id, h.lease, h.auto_ack, h.lease_seconds,
            s.last_offset, s.message_count, s.created_at, s.encrypted, s.body,
@@ -54,7 +67,7 @@ WITH held AS MATERIALIZED (
         GROUP BY f.partition_id, f.group_id, f.lease, f.lease_seconds, f.auto_ack
         HAVING NOT bool_or(f.stale)
     ) t
-    WHERE c.partition_id = t.partition_id AND c.group_id = t.group_id
+    WHERE c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id + 0 = ANY (ARRAY[t.group_id])
 )
 SELECT h.place::int, h.cursor, h.next_offset, h.lease_seconds, f.stale, f.to_offset,
        f.from_offset, f.created_at, f.encrypted,

@@ -5,7 +5,7 @@ SELECT g.name, q.name, p.name, p.id, l.lag,
 FROM groups g
 JOIN queues q ON q.id = g.queue_id
 JOIN partitions p ON p.queue_id = g.queue_id
-LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = g.id
+LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = g.id
 CROSS JOIN LATERAL (
     SELECT CASE WHEN g.start_from IS NULL OR c.cursor IS NOT NULL
                 THEN p.next_offset - greatest(c.cursor, p.first_offset)

@@ -15,7 +15,7 @@ FROM page CROSS JOIN LATERAL (
            coalesce(max(greatest(0, floor(extract(epoch FROM now() - p.last_push_at))))
                     FILTER (WHERE l.lag > 0), 0)::bigint AS lag_seconds
     FROM partitions p
-    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = page.id
+    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = page.id
     -- Without a place yet: all of it, or at least one message where the group starts later.
     CROSS JOIN LATERAL (
         SELECT CASE WHEN page.start_from IS NULL OR c.cursor IS NOT NULL

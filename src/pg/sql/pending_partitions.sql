@@ -4,10 +4,12 @@ WITH pending AS MATERIALIZED (
     SELECT p.id, p.name, coalesce(c.cursor, p.first_offset) AS cursor,
            greatest(0, ceil(1000 * extract(epoch FROM greatest(c.lease_until, c.retry_at) - now())))::bigint
                AS hidden_ms
-    FROM partitions p
+    FROM (SELECT * FROM partitions WHERE queue_id = $1 OFFSET 0) p
     LEFT JOIN groups g ON g.id = $2
-    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = $2
-    WHERE p.queue_id = $1 AND p.next_offset > coalesce(c.cursor, p.first_offset)
+    LEFT JOIN LATERAL (
+        SELECT * FROM consumers WHERE partition_id = p.id AND group_id + 0 = $2 OFFSET 0
+    ) c ON true
+    WHERE p.next_offset > coalesce(c.cursor, p.first_offset)
       -- Where the group has no place yet and starts later than the newest message, nothing waits.
       AND (c.cursor IS NOT NULL OR g.start_from IS NULL OR p.last_push_at >= g.start_from)
     ORDER BY p.last_push_at NULLS FIRST, p.id

@@ -7,7 +7,7 @@ WITH pending AS MATERIALIZED (
     FROM queues q
     JOIN partitions p ON p.queue_id = q.id
     LEFT JOIN groups g ON g.queue_id = q.id AND g.name = $3
-    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = g.id
+    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = g.id
     WHERE ($1 = '' OR q.namespace = $1) AND ($2 = '' OR q.task = $2)
       AND p.next_offset > coalesce(c.cursor, p.first_offset)
       AND (c.cursor IS NOT NULL OR g.start_from IS NULL OR p.last_push_at >= g.start_from)

@@ -8,8 +8,12 @@ SELECT p.id, g.id,
                            WHERE s.partition_id = p.id AND s.created_at < g.start_from
                            ORDER BY s.last_offset DESC LIMIT 1), p.first_offset) END
 FROM unnest($1::bigint[], $2::bigint[]) AS r (partition_id, group_id)
-JOIN partitions p ON p.id = r.partition_id
-JOIN groups g ON g.id = r.group_id AND g.queue_id = p.queue_id
+CROSS JOIN LATERAL (
+    SELECT id, queue_id, first_offset FROM partitions WHERE id = r.partition_id OFFSET 0
+) p
+CROSS JOIN LATERAL (
+    SELECT id, start_from FROM groups WHERE id = r.group_id AND queue_id = p.queue_id OFFSET 0
+) g
 -- One that starts later has no place before: what is pushed until then is not for it.
 WHERE g.start_from IS NULL OR g.start_from <= clock_timestamp()
 ORDER BY p.id, g.id
