@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0003_dead_letters_and_traces.sql"),
     include_str!("../../migrations/0004_system_state.sql"),
     include_str!("../../migrations/0005_consumers_group.sql"),
+    include_str!("../../migrations/0006_autovacuum.sql"),
 ];
 
 /// Of the advisory lock that migrators hold, together with a hash of the schema's name.
