@@ -11,9 +11,9 @@ use crate::lab::Lab;
 
 const FLUSH: &str = include_str!("../../src/pg/sql/flush.sql");
 const MESSAGES: i32 = 100;
-const CONNECTIONS: u32 = 2;
+pub const CONNECTIONS: u32 = 2;
 /// As the server's sessions.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off;
+pub const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off;
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET join_collapse_limit = 1; SET synchronous_commit = on";
 
@@ -46,7 +46,7 @@ pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
 }
 
 /// For each connection its own partitions, so that the loops do not wait for each other.
-fn make_partitions(lab: &Lab, count: i32) -> Vec<Vec<i64>> {
+pub fn make_partitions(lab: &Lab, count: i32) -> Vec<Vec<i64>> {
     let mut sql = lab.database().connect();
     let queue: i64 = sql
         .query_one(

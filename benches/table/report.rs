@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
 use crate::processes;
-use crate::rows::Outcome;
+use crate::rows::{self, Outcome};
 
 pub const HEAD: &str = "\
 | work | messages/s | p50 ms | p99 ms | max ms | failed | beside | ratio | aim | server us/msg | PostgreSQL us/msg |
@@ -20,16 +20,40 @@ pub fn line(name: &str, outcome: &Outcome) -> String {
         (format!("{} {}", beside.what, amount(beside.value)), format!("{:.2}", beside.ratio))
     });
     format!(
-        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {:.2} | {:.2} |",
+        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {} | {} |",
         amount(outcome.messages_per_second),
         figures.p50_ms,
         figures.p99_ms,
         figures.max_ms,
         figures.failed,
         outcome.aim,
-        outcome.server_us,
-        outcome.postgres_us,
+        microseconds(outcome.server_us),
+        microseconds(outcome.postgres_us),
     )
+}
+
+fn microseconds(us: Option<f64>) -> String {
+    us.map_or_else(String::new, |us| format!("{us:.2}"))
+}
+
+/// CPU of a message that is pushed, popped and acked in batches of 100, when both were measured.
+pub fn life_of_a_message(measured: &[(&str, Outcome)]) -> String {
+    let cpu = |name: &str| {
+        let (_, outcome) = measured.iter().find(|(row, _)| *row == name)?;
+        Some((outcome.server_us?, outcome.postgres_us?))
+    };
+    let life = |what: &str, push: &str, ack: &str| {
+        let ((pushed, stored), (acked, passed)) = (cpu(push)?, cpu(ack)?);
+        let (server, postgres) = (pushed + acked, stored + passed);
+        Some(format!(
+            "CPU of a message {what} through push 100, pop 100 and ack 100: {:.2} us (aim: < 10), the \
+             server {server:.2}, PostgreSQL {postgres:.2}.\n",
+            server + postgres
+        ))
+    };
+    let plain = life("without an id", rows::PUSH_100, rows::POP_ACK_100);
+    let ids = life("with an id", rows::PUSH_100_IDS, rows::POP_ACK_100_IDS);
+    [plain, ids].into_iter().flatten().collect()
 }
 
 /// Whole numbers with separators; three decimals below 10.
@@ -68,18 +92,17 @@ pub fn environment(lab: &Lab) -> String {
         .iter()
         .map(|name| format!("{name}={}", lab.text(&format!("SELECT current_setting('{name}')"))))
         .collect();
+    let [p50, p99] = fdatasync_ms(lab);
     let ring = if lab.server().said("COOP_TASKRUN in force") { "in force" } else { "not in force" };
     format!(
         "{machine}; revision {}; {} worker core(s); io_uring COOP_TASKRUN {ring}\n\
          PostgreSQL {}: {}\n\
          Durability: an answered push survives a crash of the machine (commit waits for \
-         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {:.3} ms, p99 {:.3} ms",
+         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {p50:.3} ms, p99 {p99:.3} ms",
         output("git", &["rev-parse", "--short", "HEAD"]),
         lab.workers(),
         lab.text("SELECT current_setting('server_version')"),
         settings.join(", "),
-        fdatasync_ms(lab)[0],
-        fdatasync_ms(lab)[1],
     )
 }
 
@@ -115,9 +138,9 @@ pub fn resources(lab: &Lab) -> String {
         return String::new();
     }
     let process = lab.server().process_id();
-    let before = lab.spent().server.us;
+    let before = processes::cpu_of_family(process).us;
     thread::sleep(Duration::from_secs(3));
-    let idle = (lab.spent().server.us - before) as f64 / 3e6 * 100.0;
+    let idle = (processes::cpu_of_family(process).us - before) as f64 / 3e6 * 100.0;
     format!(
         "Connections to PostgreSQL: {} (aim: at most 10). Threads: {} (aim: cores + 3). Resident memory: \
          {:.1} MB before the load, {:.1} MB after it (aim: 18 and 25). Idle: {idle:.1} % of a core.",

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::lab::Lab;
+use crate::processes::Cpu;
 use crate::wrk::{self, Figures};
-use crate::{bare, open_loop, pgbench, stored};
+use crate::{bare, bare_claims, open_loop, pgbench, stored};
 
 pub struct Row {
     pub name: &'static str,
@@ -20,9 +21,9 @@ pub struct Outcome {
     /// What it is measured against in this run.
     pub beside: Option<Beside>,
     pub aim: String,
-    /// CPU microseconds for each message.
-    pub server_us: f64,
-    pub postgres_us: f64,
+    /// CPU microseconds for each message, where the processes are known.
+    pub server_us: Option<f64>,
+    pub postgres_us: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -31,6 +32,12 @@ pub struct Beside {
     pub value: f64,
     pub ratio: f64,
 }
+
+/// Rows whose CPU is added up below the table.
+pub const PUSH_100: &str = "push 100, 8 connections, 1 partition";
+pub const PUSH_100_IDS: &str = "push 100 with ids, 8 connections, 1 partition";
+pub const POP_ACK_100: &str = "pop 100 + ack 100, 8 connections";
+pub const POP_ACK_100_IDS: &str = "pop 100 + ack 100 with ids, 8 connections";
 
 pub const TABLE: &[Row] = &[
     Row { name: "push 1, 1 connection", needs_database: true, measure: push_alone },
@@ -44,16 +51,8 @@ pub const TABLE: &[Row] = &[
         needs_database: true,
         measure: push_many_with_ids,
     },
-    Row {
-        name: "push 100, 8 connections, 1 partition",
-        needs_database: true,
-        measure: |lab| push_batches(lab, false, false),
-    },
-    Row {
-        name: "push 100 with ids, 8 connections, 1 partition",
-        needs_database: true,
-        measure: |lab| push_batches(lab, false, true),
-    },
+    Row { name: PUSH_100, needs_database: true, measure: |lab| push_batches(lab, false, false) },
+    Row { name: PUSH_100_IDS, needs_database: true, measure: |lab| push_batches(lab, false, true) },
     Row {
         name: "push 100 apart, 8 connections, 100 partitions",
         needs_database: true,
@@ -67,23 +66,20 @@ pub const TABLE: &[Row] = &[
     Row {
         name: "pop 1 autoAck, 32 connections",
         needs_database: false,
-        measure: |lab| pop(lab, 1, 32, "25,000/s"),
+        measure: |lab| pop(lab, 1, 1, 32, "25,000/s"),
+    },
+    Row {
+        name: "pop 1 autoAck, 32 connections, out of segments of 100",
+        needs_database: false,
+        measure: |lab| pop(lab, 1, 100, 32, ""),
     },
     Row {
         name: "pop 100 autoAck, 8 connections",
         needs_database: false,
-        measure: |lab| pop(lab, 100, 8, "400,000/s"),
+        measure: |lab| pop(lab, 100, 100, 8, "400,000/s"),
     },
-    Row {
-        name: "pop 100 + ack 100, 8 connections",
-        needs_database: false,
-        measure: |lab| pop_and_ack(lab, false),
-    },
-    Row {
-        name: "pop 100 + ack 100 with ids, 8 connections",
-        needs_database: false,
-        measure: |lab| pop_and_ack(lab, true),
-    },
+    Row { name: POP_ACK_100, needs_database: false, measure: |lab| pop_and_ack(lab, false) },
+    Row { name: POP_ACK_100_IDS, needs_database: false, measure: |lab| pop_and_ack(lab, true) },
     Row { name: "push to delivery, long poll, 50/s", needs_database: false, measure: deliver },
     Row {
         name: "push 1, open loop at half of 64 connections' rate",
@@ -116,7 +112,8 @@ fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figu
     let counted = || count.filter(|_| lab.is_own()).map(|count| count(lab));
     let (before, spent) = (counted(), lab.spent());
     let figures = run();
-    let (after, spent_after) = (counted(), lab.spent());
+    // What counting costs is not the loop's.
+    let (spent_after, after) = (lab.spent(), counted());
     let messages = match (before, after) {
         (Some(before), Some(after)) => (after - before) as f64,
         _ if figures.messages_per_second > 0.0 => {
@@ -124,12 +121,14 @@ fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figu
         }
         _ => figures.requests_per_second * lab.seconds() as f64,
     };
-    let each = |before: u64, after: u64| (after - before) as f64 / messages.max(1.0);
+    let each = |before: Option<Cpu>, after: Option<Cpu>| {
+        Some((after?.us - before?.us) as f64 / messages.max(1.0))
+    };
     Outcome {
         figures,
         messages_per_second: messages / lab.seconds() as f64,
-        server_us: each(spent.server.us, spent_after.server.us),
-        postgres_us: each(spent.postgres.us, spent_after.postgres.us),
+        server_us: each(spent.server, spent_after.server),
+        postgres_us: each(spent.postgres, spent_after.postgres),
         ..Outcome::default()
     }
 }
@@ -219,18 +218,32 @@ fn enough(lab: &Lab, rate: f64) -> f64 {
     rate * (lab.seconds() as f64 + 1.0)
 }
 
-fn pop(lab: &Lab, batch: u32, connections: u32, aim: &str) -> Outcome {
-    let queue = format!("pops-{batch}");
+/// Pops `batch` messages a request out of segments of `pushed`.
+fn pop(lab: &Lab, batch: u32, pushed: u32, connections: u32, aim: &str) -> Outcome {
+    let queue = format!("pops-{batch}-of-{pushed}");
     let rate = if batch == 1 { 40_000.0 } else { 1_200_000.0 };
-    fill(lab, &queue, &batch.to_string(), "none", enough(lab, rate));
+    fill(lab, &queue, &pushed.to_string(), "none", enough(lab, rate));
     let count = if lab.is_own() { "none" } else { "count" };
-    let batch = batch.to_string();
-    let arguments = [queue.as_str(), batch.as_str(), "0", count];
+    let size = batch.to_string();
+    let arguments = [queue.as_str(), size.as_str(), "0", count];
     wrk::run(lab, 1, connections, false, "pop.lua", &arguments);
     let outcome = loop_of(lab, Some(Lab::passed), || {
         wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
     });
-    Outcome { aim: aim.to_owned(), ..outcome }
+    let pops = outcome.figures.requests_per_second;
+    let beside = if lab.is_own() && batch > 1 {
+        let bare = bare_claims::claims(lab, false);
+        Beside { what: "bare driver msg/s", value: bare, ratio: outcome.messages_per_second / bare }
+    } else {
+        let each = outcome.messages_per_second / pops.max(1.0);
+        Beside { what: "messages a pop", value: each, ratio: each / f64::from(batch) }
+    };
+    Outcome { beside: Some(beside), aim: aim_unless_dry(lab, &queue, aim), ..outcome }
+}
+
+/// A loop that ran out of messages measured something else, and the table says so.
+fn aim_unless_dry(lab: &Lab, queue: &str, aim: &str) -> String {
+    if lab.is_own() && lab.pending(queue) == 0 { "RAN DRY".to_owned() } else { aim.to_owned() }
 }
 
 fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
@@ -242,7 +255,11 @@ fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
     let outcome = loop_of(lab, Some(Lab::passed), || {
         wrk::run(lab, lab.seconds(), 8, true, "pop_ack.lua", &arguments)
     });
-    Outcome { aim: "150,000/s".to_owned(), ..outcome }
+    let beside = (lab.is_own() && !with_ids).then(|| {
+        let bare = bare_claims::claims(lab, true);
+        Beside { what: "bare driver msg/s", value: bare, ratio: outcome.messages_per_second / bare }
+    });
+    Outcome { beside, aim: aim_unless_dry(lab, &queue, "150,000/s"), ..outcome }
 }
 
 fn deliver(lab: &Lab) -> Outcome {
