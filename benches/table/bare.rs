@@ -19,9 +19,9 @@ pub const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = 
 
 /// Messages a second of batches of 100, to one partition for each connection or to 100 partitions
 /// each.
-pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
+pub fn flushes(lab: &Lab, apart: bool, with_ids: bool, seconds: u64) -> f64 {
     let partitions = make_partitions(lab, if apart { 100 } else { 1 });
-    let deadline = Instant::now() + Duration::from_secs(lab.seconds());
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     let flushed: u64 = thread::scope(|scope| {
         let loops: Vec<_> = partitions
             .iter()
@@ -42,7 +42,7 @@ pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
         loops.into_iter().map(|each| each.join().expect("no loop fails")).sum()
     });
     let messages = (flushed * 100) as f64;
-    messages / lab.seconds() as f64
+    messages / seconds as f64
 }
 
 /// For each connection its own partitions, so that the loops do not wait for each other.

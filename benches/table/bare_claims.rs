@@ -60,11 +60,11 @@ struct Taken {
 }
 
 /// Messages a second of claims of 100, acked at once or by a statement of their own.
-pub fn claims(lab: &Lab, with_acks: bool) -> f64 {
+pub fn claims(lab: &Lab, with_acks: bool, seconds: u64) -> f64 {
     let loops: Vec<Loop> =
         make_partitions(lab, PARTITIONS).into_iter().map(|of_one| prepare(lab, of_one)).collect();
     assert_eq!(loops.len(), CONNECTIONS as usize);
-    let deadline = Instant::now() + Duration::from_secs(lab.seconds());
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     let messages: i64 = thread::scope(|scope| {
         let running: Vec<_> = loops
             .into_iter()
@@ -72,7 +72,7 @@ pub fn claims(lab: &Lab, with_acks: bool) -> f64 {
             .collect();
         running.into_iter().map(|each| each.join().expect("no loop fails")).sum()
     });
-    messages as f64 / lab.seconds() as f64
+    messages as f64 / seconds as f64
 }
 
 fn prepare(lab: &Lab, partitions: Vec<i64>) -> Loop {

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use crate::Options;
+use crate::disk::{self, Fdatasync};
 use crate::harness::cluster::Cluster;
 use crate::harness::{Database, Server, Settings};
 use crate::processes::{self, Cpu};
 
 /// Beside PostgreSQL's defaults. Memory and checkpoints as a server of a few GB would have them.
-const SETTINGS: [&str; 3] = ["shared_buffers=512MB", "max_wal_size=4GB", "max_connections=200"];
+const SETTINGS: [&str; 4] =
+    ["shared_buffers=512MB", "max_wal_size=4GB", "min_wal_size=2GB", "max_connections=200"];
 
 pub struct Lab {
     seconds: u64,
@@ -66,6 +68,7 @@ impl Lab {
         let asked = options.pg_option.iter().map(String::as_str);
         let settings: Vec<&str> = SETTINGS.into_iter().chain(asked).collect();
         let cluster = Cluster::with(&settings);
+        disk::age(cluster.socket_directory());
         let database = Arc::new(Database::on(&cluster));
         let server =
             Server::on(&database, Settings { workers: lab.workers, ..Settings::default() });
@@ -126,6 +129,18 @@ impl Lab {
 
     pub fn cluster_directory(&self) -> &std::path::Path {
         self.own().cluster.socket_directory()
+    }
+
+    /// Waits until what was measured before is on the disk; then how fast that is, if it is known.
+    pub fn settle(&self) -> Option<Fdatasync> {
+        self.own.as_ref()?;
+        disk::settle(self.cluster_directory());
+        self.fdatasync()
+    }
+
+    pub fn fdatasync(&self) -> Option<Fdatasync> {
+        self.own.as_ref()?;
+        Some(disk::fdatasync(self.cluster_directory()))
     }
 
     fn postmaster(&self) -> Option<u32> {

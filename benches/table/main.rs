@@ -5,6 +5,7 @@
 
 mod bare;
 mod bare_claims;
+mod disk;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod lab;

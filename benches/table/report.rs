@@ -1,26 +1,28 @@
 //! The table as Markdown.
 
-use std::fs::File;
-use std::io::Write;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::lab::Lab;
 use crate::processes;
 use crate::rows::{self, Outcome};
 
 pub const HEAD: &str = "\
-| work | messages/s | p50 ms | p99 ms | max ms | failed | beside | ratio | aim | server us/msg | PostgreSQL us/msg |
-| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: |";
+| work | messages/s | p50 ms | p99 ms | max ms | failed | beside | ratio | aim | server us/msg | PostgreSQL us/msg | fdatasync ms |
+| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: | --- |";
 
 pub fn line(name: &str, outcome: &Outcome) -> String {
     let figures = &outcome.figures;
     let (beside, ratio) = outcome.beside.as_ref().map_or_else(Default::default, |beside| {
-        (format!("{} {}", beside.what, amount(beside.value)), format!("{:.2}", beside.ratio))
+        let parts: Vec<String> = beside.parts.iter().map(|part| amount(*part)).collect();
+        let parts =
+            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        let text = format!("{} {}{parts}", beside.what, amount(beside.value));
+        (text, format!("{:.2}", beside.ratio))
     });
     format!(
-        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {} | {} |",
+        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {} | {} | {} |",
         amount(outcome.messages_per_second),
         figures.p50_ms,
         figures.p99_ms,
@@ -29,7 +31,14 @@ pub fn line(name: &str, outcome: &Outcome) -> String {
         outcome.aim,
         microseconds(outcome.server_us),
         microseconds(outcome.postgres_us),
+        fdatasync(outcome),
     )
+}
+
+/// Medians before and after the row.
+fn fdatasync(outcome: &Outcome) -> String {
+    let medians = outcome.disk.into_iter().flatten();
+    medians.map(|disk| format!("{:.2}", disk.p50_ms)).collect::<Vec<_>>().join(", ")
 }
 
 fn microseconds(us: Option<f64>) -> String {
@@ -92,17 +101,21 @@ pub fn environment(lab: &Lab) -> String {
         .iter()
         .map(|name| format!("{name}={}", lab.text(&format!("SELECT current_setting('{name}')"))))
         .collect();
-    let [p50, p99] = fdatasync_ms(lab);
+    let disk = lab.settle().unwrap_or_default();
     let ring = if lab.server().said("COOP_TASKRUN in force") { "in force" } else { "not in force" };
     format!(
         "{machine}; revision {}; {} worker core(s); io_uring COOP_TASKRUN {ring}\n\
          PostgreSQL {}: {}\n\
          Durability: an answered push survives a crash of the machine (commit waits for \
-         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {p50:.3} ms, p99 {p99:.3} ms",
+         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {:.3} ms, p99 {:.3} ms\n\
+         Each measurement begins with PostgreSQL's and the kernel's dirty pages written. What is beside \
+         a row is measured before it and after it, half as long each: the mean (both).",
         output("git", &["rev-parse", "--short", "HEAD"]),
         lab.workers(),
         lab.text("SELECT current_setting('server_version')"),
         settings.join(", "),
+        disk.p50_ms,
+        disk.p99_ms,
     )
 }
 
@@ -112,24 +125,6 @@ fn output(program: &str, arguments: &[&str]) -> String {
         |_| "?".to_owned(),
         |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
     )
-}
-
-/// The median and the 99th percentile of 1000 writes, as PostgreSQL's log would make them.
-fn fdatasync_ms(lab: &Lab) -> [f64; 2] {
-    let path = lab.cluster_directory().join("fdatasync");
-    let mut file = File::create(&path).expect("the scratch directory is writable");
-    let mut times: Vec<Duration> = (0..1000)
-        .map(|_| {
-            file.write_all(&[0; 8192]).expect("there is room");
-            let begun = Instant::now();
-            file.sync_data().expect("the disk works");
-            begun.elapsed()
-        })
-        .collect();
-    drop(file);
-    let _ = std::fs::remove_file(path);
-    times.sort_unstable();
-    [times[500], times[990]].map(|time| time.as_secs_f64() * 1000.0)
 }
 
 /// What the server holds after the load.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::disk::Fdatasync;
 use crate::lab::Lab;
 use crate::processes::Cpu;
 use crate::wrk::{self, Figures};
@@ -24,13 +25,27 @@ pub struct Outcome {
     /// CPU microseconds for each message, where the processes are known.
     pub server_us: Option<f64>,
     pub postgres_us: Option<f64>,
+    /// Before and after.
+    pub disk: [Option<Fdatasync>; 2],
 }
 
 #[derive(Debug)]
 pub struct Beside {
     pub what: &'static str,
     pub value: f64,
+    /// What `value` is the mean of, when it was measured more than once.
+    pub parts: Vec<f64>,
     pub ratio: f64,
+}
+
+impl Outcome {
+    /// Sets the ratio of `value` to what is beside the row, and the aim.
+    fn compared(mut self, value: f64, aim: &str) -> Self {
+        if let Some(beside) = &mut self.beside {
+            beside.ratio = value / beside.value;
+        }
+        Self { aim: aim.to_owned(), ..self }
+    }
 }
 
 /// Rows whose CPU is added up below the table.
@@ -107,9 +122,10 @@ pub const STORED: &[Row] = &[
     },
 ];
 
-/// Runs a closed loop and adds what it cost. Messages are counted by `count`, or are the requests.
+/// Settles the disk, runs a loop and adds what it cost. Messages are counted by `count`, or are the requests.
 fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figures) -> Outcome {
     let counted = || count.filter(|_| lab.is_own()).map(|count| count(lab));
+    let disk = lab.settle();
     let (before, spent) = (counted(), lab.spent());
     let figures = run();
     // What counting costs is not the loop's.
@@ -129,6 +145,7 @@ fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figu
         messages_per_second: messages / lab.seconds() as f64,
         server_us: each(spent.server, spent_after.server),
         postgres_us: each(spent.postgres, spent_after.postgres),
+        disk: [disk, lab.fdatasync()],
         ..Outcome::default()
     }
 }
@@ -145,11 +162,12 @@ fn push(lab: &Lab, queue: &str, connections: u32, shape: [&str; 4]) -> Outcome {
 }
 
 fn push_alone(lab: &Lab) -> Outcome {
-    let outcome = push(lab, "alone", 1, ["1", "1", "together", "none"]);
-    let (_, mean_ms) = pgbench::inserts(lab, 1);
-    let ratio = outcome.figures.p50_ms / mean_ms;
-    let beside = Beside { what: "pgbench mean ms", value: mean_ms, ratio };
-    Outcome { beside: Some(beside), aim: "p50 <= 2.5 x".to_owned(), ..outcome }
+    let inserts = |seconds| pgbench::inserts(lab, 1, seconds).1;
+    let outcome = between(lab, "pgbench mean ms", inserts, || {
+        push(lab, "alone", 1, ["1", "1", "together", "none"])
+    });
+    let p50_ms = outcome.figures.p50_ms;
+    outcome.compared(p50_ms, "p50 <= 2.5 x")
 }
 
 fn push_many(lab: &Lab) -> Outcome {
@@ -161,22 +179,43 @@ fn push_many_with_ids(lab: &Lab) -> Outcome {
 }
 
 fn many(lab: &Lab, queue: &str, ids: &str) -> Outcome {
-    let outcome = push(lab, queue, 64, ["1", "100", "together", ids]);
-    let (inserts, _) = pgbench::inserts(lab, 64);
-    let ratio = outcome.messages_per_second / inserts;
-    let beside = Beside { what: "pgbench inserts/s", value: inserts, ratio };
-    Outcome { beside: Some(beside), aim: ">= 1.4 x, p99 < 5 ms".to_owned(), ..outcome }
+    let inserts = |seconds| pgbench::inserts(lab, 64, seconds).0;
+    let outcome = between(lab, "pgbench inserts/s", inserts, || {
+        push(lab, queue, 64, ["1", "100", "together", ids])
+    });
+    let rate = outcome.messages_per_second;
+    outcome.compared(rate, ">= 1.4 x, p99 < 5 ms")
 }
 
 fn push_batches(lab: &Lab, apart: bool, with_ids: bool) -> Outcome {
     let ids = if with_ids { "ids" } else { "none" };
     let (partitions, spread) = if apart { ("100", "apart") } else { ("1", "together") };
     let queue = format!("batches-{spread}-{ids}");
-    let outcome = push(lab, &queue, 8, ["100", partitions, spread, ids]);
-    let bare = bare::flushes(lab, apart, with_ids);
-    let ratio = outcome.messages_per_second / bare;
-    let beside = Beside { what: "bare driver msg/s", value: bare, ratio };
-    Outcome { beside: Some(beside), aim: ">= 0.6 x".to_owned(), ..outcome }
+    let bare = |seconds| bare::flushes(lab, apart, with_ids, seconds);
+    let outcome = between(lab, "bare driver msg/s", bare, || {
+        push(lab, &queue, 8, ["100", partitions, spread, ids])
+    });
+    let rate = outcome.messages_per_second;
+    outcome.compared(rate, ">= 0.6 x")
+}
+
+/// Runs a row between two halves of what it is compared with, so that a disk that becomes slower or
+/// faster does so for both.
+fn between(
+    lab: &Lab,
+    what: &'static str,
+    beside: impl Fn(u64) -> f64,
+    run: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let half = || {
+        lab.settle();
+        beside(lab.seconds().div_ceil(2))
+    };
+    let first = half();
+    let outcome = run();
+    let parts = [first, half()];
+    let value = f64::midpoint(parts[0], parts[1]);
+    Outcome { beside: Some(Beside { what, value, parts: parts.to_vec(), ratio: 0.0 }), ..outcome }
 }
 
 /// A pop of a partition that no other pop has touched, again and again.
@@ -227,23 +266,29 @@ fn pop(lab: &Lab, batch: u32, pushed: u32, connections: u32, aim: &str) -> Outco
     let size = batch.to_string();
     let arguments = [queue.as_str(), size.as_str(), "0", count];
     wrk::run(lab, 1, connections, false, "pop.lua", &arguments);
-    let outcome = loop_of(lab, Some(Lab::passed), || {
-        wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
-    });
-    let pops = outcome.figures.requests_per_second;
-    let beside = if lab.is_own() && batch > 1 {
-        let bare = bare_claims::claims(lab, false);
-        Beside { what: "bare driver msg/s", value: bare, ratio: outcome.messages_per_second / bare }
-    } else {
-        let each = outcome.messages_per_second / pops.max(1.0);
-        Beside { what: "messages a pop", value: each, ratio: each / f64::from(batch) }
+    let run = || {
+        loop_of(lab, Some(Lab::passed), || {
+            wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
+        })
     };
-    Outcome { beside: Some(beside), aim: aim_unless_dry(lab, &queue, aim), ..outcome }
+    if lab.is_own() && batch > 1 {
+        let outcome =
+            between(lab, "bare driver msg/s", |s| bare_claims::claims(lab, false, s), run);
+        let rate = outcome.messages_per_second;
+        return outcome.compared(rate, aim_unless_dry(lab, &queue, aim));
+    }
+    // Fewer than asked for where pops found nothing.
+    let outcome = run();
+    let each = outcome.messages_per_second / outcome.figures.requests_per_second.max(1.0);
+    let ratio = each / f64::from(batch);
+    let beside = Beside { what: "messages a pop", value: each, parts: Vec::new(), ratio };
+    let aim = aim_unless_dry(lab, &queue, aim).to_owned();
+    Outcome { beside: Some(beside), aim, ..outcome }
 }
 
 /// A loop that ran out of messages measured something else, and the table says so.
-fn aim_unless_dry(lab: &Lab, queue: &str, aim: &str) -> String {
-    if lab.is_own() && lab.pending(queue) == 0 { "RAN DRY".to_owned() } else { aim.to_owned() }
+fn aim_unless_dry<'a>(lab: &Lab, queue: &str, aim: &'a str) -> &'a str {
+    if lab.is_own() && lab.pending(queue) == 0 { "RAN DRY" } else { aim }
 }
 
 fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
@@ -252,14 +297,18 @@ fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
     fill(lab, &queue, "100", ids, enough(lab, 300_000.0));
     let arguments = [queue.as_str(), "100", "workers", "false"];
     wrk::run(lab, 1, 8, true, "pop_ack.lua", &arguments);
-    let outcome = loop_of(lab, Some(Lab::passed), || {
-        wrk::run(lab, lab.seconds(), 8, true, "pop_ack.lua", &arguments)
-    });
-    let beside = (lab.is_own() && !with_ids).then(|| {
-        let bare = bare_claims::claims(lab, true);
-        Beside { what: "bare driver msg/s", value: bare, ratio: outcome.messages_per_second / bare }
-    });
-    Outcome { beside, aim: aim_unless_dry(lab, &queue, "150,000/s"), ..outcome }
+    let run = || {
+        loop_of(lab, Some(Lab::passed), || {
+            wrk::run(lab, lab.seconds(), 8, true, "pop_ack.lua", &arguments)
+        })
+    };
+    let outcome = if lab.is_own() && !with_ids {
+        between(lab, "bare driver msg/s", |seconds| bare_claims::claims(lab, true, seconds), run)
+    } else {
+        run()
+    };
+    let rate = outcome.messages_per_second;
+    outcome.compared(rate, aim_unless_dry(lab, &queue, "150,000/s"))
 }
 
 fn deliver(lab: &Lab) -> Outcome {
