@@ -12,12 +12,13 @@ use crate::lab::Lab;
 
 const FLUSH: &str = include_str!("../../src/pg/sql/flush.sql");
 const MESSAGES: i32 = 100;
-const CONNECTIONS: u32 = 2;
+pub const CONNECTIONS: u32 = 2;
+
 /// Messages a second of batches of 100, to one partition for each connection or to 100 partitions
 /// each.
-pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
+pub fn flushes(lab: &Lab, apart: bool, with_ids: bool, seconds: u64) -> f64 {
     let partitions = make_partitions(lab, if apart { 100 } else { 1 });
-    let deadline = Instant::now() + Duration::from_secs(lab.seconds());
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     let flushed: u64 = thread::scope(|scope| {
         let loops: Vec<_> = partitions
             .iter()
@@ -38,11 +39,11 @@ pub fn flushes(lab: &Lab, apart: bool, with_ids: bool) -> f64 {
         loops.into_iter().map(|each| each.join().expect("no loop fails")).sum()
     });
     let messages = (flushed * 100) as f64;
-    messages / lab.seconds() as f64
+    messages / seconds as f64
 }
 
 /// For each connection its own partitions, so that the loops do not wait for each other.
-fn make_partitions(lab: &Lab, count: i32) -> Vec<Vec<i64>> {
+pub fn make_partitions(lab: &Lab, count: i32) -> Vec<Vec<i64>> {
     let mut sql = lab.database().connect();
     let queue: i64 = sql
         .query_one(

@@ -4,19 +4,24 @@
 use std::sync::Arc;
 
 use crate::Options;
+use crate::disk::{self, Fdatasync};
 use crate::harness::cluster::Cluster;
 use crate::harness::{Database, Server, Settings};
 use crate::processes::{self, Cpu};
 
 /// Beside PostgreSQL's defaults. Memory and checkpoints as a server of a few GB would have them.
-const SETTINGS: [&str; 3] = ["shared_buffers=512MB", "max_wal_size=4GB", "max_connections=200"];
+const SETTINGS: [&str; 4] =
+    ["shared_buffers=512MB", "max_wal_size=4GB", "min_wal_size=2GB", "max_connections=200"];
 
 pub struct Lab {
     seconds: u64,
     payload: usize,
     workers: u32,
     stored_partitions: u32,
+    stored_messages: u32,
     url: String,
+    /// Of a server that is not our own.
+    process: Option<u32>,
     own: Option<Own>,
 }
 
@@ -27,11 +32,21 @@ struct Own {
     idle_mb: f64,
 }
 
-/// CPU of the server and of PostgreSQL.
+/// CPU of the server and of PostgreSQL, where their processes are known.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
-    pub server: Cpu,
-    pub postgres: Cpu,
+    pub server: Option<Cpu>,
+    pub postgres: Option<Cpu>,
+}
+
+impl Spent {
+    pub fn server_us(&self) -> u64 {
+        self.server.unwrap_or_default().us
+    }
+
+    pub fn postgres_us(&self) -> u64 {
+        self.postgres.unwrap_or_default().us
+    }
 }
 
 impl Lab {
@@ -41,13 +56,19 @@ impl Lab {
             payload: options.payload,
             workers: options.workers,
             stored_partitions: options.stored_partitions,
+            stored_messages: options.stored_messages,
             url: options.url.clone().unwrap_or_default(),
+            process: options.pid,
             own: None,
         };
         if options.url.is_some() {
             return lab;
         }
-        let cluster = Cluster::with(&SETTINGS);
+        // Of two values PostgreSQL takes the later.
+        let asked = options.pg_option.iter().map(String::as_str);
+        let settings: Vec<&str> = SETTINGS.into_iter().chain(asked).collect();
+        let cluster = Cluster::with(&settings);
+        disk::age(cluster.socket_directory());
         let database = Arc::new(Database::on(&cluster));
         let server =
             Server::on(&database, Settings { workers: lab.workers, ..Settings::default() });
@@ -71,6 +92,10 @@ impl Lab {
 
     pub fn stored_partitions(&self) -> u32 {
         self.stored_partitions
+    }
+
+    pub fn stored_messages(&self) -> u32 {
+        self.stored_messages
     }
 
     pub fn url(&self) -> &str {
@@ -106,6 +131,18 @@ impl Lab {
         self.own().cluster.socket_directory()
     }
 
+    /// Waits until what was measured before is on the disk; then how fast that is, if it is known.
+    pub fn settle(&self) -> Option<Fdatasync> {
+        self.own.as_ref()?;
+        disk::settle(self.cluster_directory());
+        self.fdatasync()
+    }
+
+    pub fn fdatasync(&self) -> Option<Fdatasync> {
+        self.own.as_ref()?;
+        Some(disk::fdatasync(self.cluster_directory()))
+    }
+
     fn postmaster(&self) -> Option<u32> {
         let path = self.own().cluster.socket_directory().join("data/postmaster.pid");
         std::fs::read_to_string(path).ok()?.lines().next()?.parse().ok()
@@ -113,10 +150,10 @@ impl Lab {
 
     /// CPU up to now.
     pub fn spent(&self) -> Spent {
-        let Some(own) = &self.own else { return Spent::default() };
+        let own = self.own.as_ref().map(|own| own.server.process_id());
         Spent {
-            server: processes::cpu_of_family(own.server.process_id()),
-            postgres: self.postmaster().map(processes::cpu_of_family).unwrap_or_default(),
+            server: own.or(self.process).map(processes::cpu_of_family),
+            postgres: own.and_then(|_| self.postmaster()).map(processes::cpu_of_family),
         }
     }
 
@@ -128,6 +165,14 @@ impl Lab {
     /// Messages that are stored.
     pub fn stored(&self) -> i64 {
         self.number("SELECT coalesce(sum(next_offset), 0)::bigint FROM partitions")
+    }
+
+    /// Messages of a queue that its one group has not gone past.
+    pub fn pending(&self, queue: &str) -> i64 {
+        let query = "SELECT coalesce(sum(p.next_offset - coalesce(c.cursor, 0)), 0)::bigint
+                     FROM queues q JOIN partitions p ON p.queue_id = q.id
+                     LEFT JOIN consumers c ON c.partition_id = p.id WHERE q.name = $1";
+        self.database().connect().query_one(query, &[&queue]).expect("the database is up").get(0)
     }
 
     pub fn number(&self, query: &str) -> i64 {

@@ -4,6 +4,8 @@
 #![allow(clippy::cast_precision_loss, reason = "counts become rates and averages")]
 
 mod bare;
+mod bare_claims;
+mod disk;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod lab;
@@ -25,9 +27,9 @@ pub struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Only rows whose name contains this.
+    /// Only rows whose name contains this; may be repeated.
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// How often the table is measured.
     #[arg(long, default_value_t = 1)]
     runs: u32,
@@ -37,17 +39,25 @@ pub struct Options {
     /// Bytes of each payload's text.
     #[arg(long, default_value_t = 100)]
     payload: usize,
+    /// A setting of the private PostgreSQL, such as `wal_compression=on`; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "url")]
+    pg_option: Vec<String>,
     /// Another server of the same API, such as `http://127.0.0.1:6632`, instead of one on a private
     /// PostgreSQL. Rows that need PostgreSQL are left out.
     #[arg(long)]
     url: Option<String>,
-    /// Partitions with 100 messages each that are stored before anything is measured; more rows
-    /// work on them.
-    #[arg(long, default_value_t = 0)]
+    /// The process of the server at --url, on this machine, to measure its CPU.
+    #[arg(long, requires = "url")]
+    pid: Option<u32>,
+    /// Partitions that are stored before anything is measured; more rows work on them.
+    #[arg(long, default_value_t = 0, conflicts_with = "url")]
     stored_partitions: u32,
+    /// Messages in each stored partition, in segments of at most 100.
+    #[arg(long, default_value_t = 100)]
+    stored_messages: u32,
     /// Instead: minutes of pushes, pops and acks together at 70 % of what is possible, without and
     /// with a transaction that stays open.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "url")]
     sustained: Option<u64>,
     /// `cargo bench` passes it.
     #[arg(long, hide = true)]
@@ -70,12 +80,16 @@ fn main() {
             println!("Run {run} of {}:\n", options.runs);
         }
         println!("{}", report::HEAD);
+        let mut measured = Vec::new();
         for row in more.iter().chain(rows::TABLE) {
-            let wanted = options.only.as_ref().is_none_or(|only| row.name.contains(only.as_str()));
-            if wanted && (lab.is_own() || !row.needs_database) {
-                println!("{}", report::line(row.name, &(row.measure)(&lab)));
+            let named = options.only.iter().any(|only| row.name.contains(only.as_str()));
+            if (named || options.only.is_empty()) && (lab.is_own() || !row.needs_database) {
+                let outcome = (row.measure)(&lab);
+                println!("{}", report::line(row.name, &outcome));
+                measured.push((row.name, outcome));
             }
         }
-        println!("\n{}", report::resources(&lab));
+        println!("\n{}", report::life_of_a_message(&measured));
+        println!("{}", report::resources(&lab));
     }
 }

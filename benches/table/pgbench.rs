@@ -11,13 +11,13 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS bench_messages (
     UNIQUE (partition_id, transaction_id))";
 
 /// Inserts a second and their mean latency in milliseconds.
-pub fn inserts(lab: &Lab, clients: u32) -> (f64, f64) {
+pub fn inserts(lab: &Lab, clients: u32, seconds: u64) -> (f64, f64) {
     let database = lab.database();
     let mut sql = database.connect();
     sql.batch_execute(TABLE).expect("the table can be made");
     let output = Command::new("pgbench")
         .args(["-n", "-j1", "-Mprepared", "-fbenches/insert.sql", "-Uqueen"])
-        .args([format!("-c{clients}"), format!("-T{}", lab.seconds())])
+        .args([format!("-c{clients}"), format!("-T{seconds}")])
         .arg("-h")
         .arg(database.socket_directory())
         .arg(&database.name)

@@ -1,35 +1,68 @@
 //! The table as Markdown.
 
-use std::fs::File;
-use std::io::Write;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::lab::Lab;
 use crate::processes;
-use crate::rows::Outcome;
+use crate::rows::{self, Outcome};
 
 pub const HEAD: &str = "\
-| work | messages/s | p50 ms | p99 ms | max ms | failed | beside | ratio | aim | server us/msg | PostgreSQL us/msg |
-| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: |";
+| work | messages/s | p50 ms | p99 ms | max ms | failed | beside | ratio | aim | server us/msg | PostgreSQL us/msg | fdatasync ms |
+| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | ---: | ---: | --- |";
 
 pub fn line(name: &str, outcome: &Outcome) -> String {
     let figures = &outcome.figures;
     let (beside, ratio) = outcome.beside.as_ref().map_or_else(Default::default, |beside| {
-        (format!("{} {}", beside.what, amount(beside.value)), format!("{:.2}", beside.ratio))
+        let parts: Vec<String> = beside.parts.iter().map(|part| amount(*part)).collect();
+        let parts =
+            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        let text = format!("{} {}{parts}", beside.what, amount(beside.value));
+        (text, format!("{:.2}", beside.ratio))
     });
     format!(
-        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {:.2} | {:.2} |",
+        "| {name} | {} | {:.2} | {:.2} | {:.1} | {} | {beside} | {ratio} | {} | {} | {} | {} |",
         amount(outcome.messages_per_second),
         figures.p50_ms,
         figures.p99_ms,
         figures.max_ms,
         figures.failed,
         outcome.aim,
-        outcome.server_us,
-        outcome.postgres_us,
+        microseconds(outcome.server_us),
+        microseconds(outcome.postgres_us),
+        fdatasync(outcome),
     )
+}
+
+/// Medians before and after the row.
+fn fdatasync(outcome: &Outcome) -> String {
+    let medians = outcome.disk.into_iter().flatten();
+    medians.map(|disk| format!("{:.2}", disk.p50_ms)).collect::<Vec<_>>().join(", ")
+}
+
+fn microseconds(us: Option<f64>) -> String {
+    us.map_or_else(String::new, |us| format!("{us:.2}"))
+}
+
+/// CPU of a message that is pushed, popped and acked in batches of 100, when both were measured.
+pub fn life_of_a_message(measured: &[(&str, Outcome)]) -> String {
+    let cpu = |name: &str| {
+        let (_, outcome) = measured.iter().find(|(row, _)| *row == name)?;
+        Some((outcome.server_us?, outcome.postgres_us?))
+    };
+    let life = |what: &str, push: &str, ack: &str| {
+        let ((pushed, stored), (acked, passed)) = (cpu(push)?, cpu(ack)?);
+        let (server, postgres) = (pushed + acked, stored + passed);
+        Some(format!(
+            "CPU of a message {what} through push 100, pop 100 and ack 100: {:.2} us (aim: < 10), the \
+             server {server:.2}, PostgreSQL {postgres:.2}.\n",
+            server + postgres
+        ))
+    };
+    let plain = life("without an id", rows::PUSH_100, rows::POP_ACK_100);
+    let ids = life("with an id", rows::PUSH_100_IDS, rows::POP_ACK_100_IDS);
+    [plain, ids].into_iter().flatten().collect()
 }
 
 /// Whole numbers with separators; three decimals below 10.
@@ -68,18 +101,21 @@ pub fn environment(lab: &Lab) -> String {
         .iter()
         .map(|name| format!("{name}={}", lab.text(&format!("SELECT current_setting('{name}')"))))
         .collect();
+    let disk = lab.settle().unwrap_or_default();
     let ring = if lab.server().said("COOP_TASKRUN in force") { "in force" } else { "not in force" };
     format!(
         "{machine}; revision {}; {} worker core(s); io_uring COOP_TASKRUN {ring}\n\
          PostgreSQL {}: {}\n\
          Durability: an answered push survives a crash of the machine (commit waits for \
-         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {:.3} ms, p99 {:.3} ms",
+         fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {:.3} ms, p99 {:.3} ms\n\
+         Each measurement begins with PostgreSQL's and the kernel's dirty pages written. What is beside \
+         a row is measured before it and after it, half as long each: the mean (both).",
         output("git", &["rev-parse", "--short", "HEAD"]),
         lab.workers(),
         lab.text("SELECT current_setting('server_version')"),
         settings.join(", "),
-        fdatasync_ms(lab)[0],
-        fdatasync_ms(lab)[1],
+        disk.p50_ms,
+        disk.p99_ms,
     )
 }
 
@@ -91,33 +127,15 @@ fn output(program: &str, arguments: &[&str]) -> String {
     )
 }
 
-/// The median and the 99th percentile of 1000 writes, as PostgreSQL's log would make them.
-fn fdatasync_ms(lab: &Lab) -> [f64; 2] {
-    let path = lab.cluster_directory().join("fdatasync");
-    let mut file = File::create(&path).expect("the scratch directory is writable");
-    let mut times: Vec<Duration> = (0..1000)
-        .map(|_| {
-            file.write_all(&[0; 8192]).expect("there is room");
-            let begun = Instant::now();
-            file.sync_data().expect("the disk works");
-            begun.elapsed()
-        })
-        .collect();
-    drop(file);
-    let _ = std::fs::remove_file(path);
-    times.sort_unstable();
-    [times[500], times[990]].map(|time| time.as_secs_f64() * 1000.0)
-}
-
 /// What the server holds after the load.
 pub fn resources(lab: &Lab) -> String {
     if !lab.is_own() {
         return String::new();
     }
     let process = lab.server().process_id();
-    let before = lab.spent().server.us;
+    let before = processes::cpu_of_family(process).us;
     thread::sleep(Duration::from_secs(3));
-    let idle = (lab.spent().server.us - before) as f64 / 3e6 * 100.0;
+    let idle = (processes::cpu_of_family(process).us - before) as f64 / 3e6 * 100.0;
     format!(
         "Connections to PostgreSQL: {} (aim: at most 10). Threads: {} (aim: cores + 3). Resident memory: \
          {:.1} MB before the load, {:.1} MB after it (aim: 18 and 25). Idle: {idle:.1} % of a core.",

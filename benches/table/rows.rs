@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::disk::Fdatasync;
 use crate::lab::Lab;
+use crate::processes::Cpu;
 use crate::wrk::{self, Figures};
-use crate::{bare, open_loop, pgbench, stored};
+use crate::{bare, bare_claims, open_loop, pgbench, stored};
 
 pub struct Row {
     pub name: &'static str,
@@ -20,17 +22,37 @@ pub struct Outcome {
     /// What it is measured against in this run.
     pub beside: Option<Beside>,
     pub aim: String,
-    /// CPU microseconds for each message.
-    pub server_us: f64,
-    pub postgres_us: f64,
+    /// CPU microseconds for each message, where the processes are known.
+    pub server_us: Option<f64>,
+    pub postgres_us: Option<f64>,
+    /// Before and after.
+    pub disk: [Option<Fdatasync>; 2],
 }
 
 #[derive(Debug)]
 pub struct Beside {
     pub what: &'static str,
     pub value: f64,
+    /// What `value` is the mean of, when it was measured more than once.
+    pub parts: Vec<f64>,
     pub ratio: f64,
 }
+
+impl Outcome {
+    /// Sets the ratio of `value` to what is beside the row, and the aim.
+    fn compared(mut self, value: f64, aim: &str) -> Self {
+        if let Some(beside) = &mut self.beside {
+            beside.ratio = value / beside.value;
+        }
+        Self { aim: aim.to_owned(), ..self }
+    }
+}
+
+/// Rows whose CPU is added up below the table.
+pub const PUSH_100: &str = "push 100, 8 connections, 1 partition";
+pub const PUSH_100_IDS: &str = "push 100 with ids, 8 connections, 1 partition";
+pub const POP_ACK_100: &str = "pop 100 + ack 100, 8 connections";
+pub const POP_ACK_100_IDS: &str = "pop 100 + ack 100 with ids, 8 connections";
 
 pub const TABLE: &[Row] = &[
     Row { name: "push 1, 1 connection", needs_database: true, measure: push_alone },
@@ -44,16 +66,8 @@ pub const TABLE: &[Row] = &[
         needs_database: true,
         measure: push_many_with_ids,
     },
-    Row {
-        name: "push 100, 8 connections, 1 partition",
-        needs_database: true,
-        measure: |lab| push_batches(lab, false, false),
-    },
-    Row {
-        name: "push 100 with ids, 8 connections, 1 partition",
-        needs_database: true,
-        measure: |lab| push_batches(lab, false, true),
-    },
+    Row { name: PUSH_100, needs_database: true, measure: |lab| push_batches(lab, false, false) },
+    Row { name: PUSH_100_IDS, needs_database: true, measure: |lab| push_batches(lab, false, true) },
     Row {
         name: "push 100 apart, 8 connections, 100 partitions",
         needs_database: true,
@@ -67,23 +81,20 @@ pub const TABLE: &[Row] = &[
     Row {
         name: "pop 1 autoAck, 32 connections",
         needs_database: false,
-        measure: |lab| pop(lab, 1, 32, "25,000/s"),
+        measure: |lab| pop(lab, 1, 1, 32, "25,000/s"),
+    },
+    Row {
+        name: "pop 1 autoAck, 32 connections, out of segments of 100",
+        needs_database: false,
+        measure: |lab| pop(lab, 1, 100, 32, ""),
     },
     Row {
         name: "pop 100 autoAck, 8 connections",
         needs_database: false,
-        measure: |lab| pop(lab, 100, 8, "400,000/s"),
+        measure: |lab| pop(lab, 100, 100, 8, "400,000/s"),
     },
-    Row {
-        name: "pop 100 + ack 100, 8 connections",
-        needs_database: false,
-        measure: |lab| pop_and_ack(lab, false),
-    },
-    Row {
-        name: "pop 100 + ack 100 with ids, 8 connections",
-        needs_database: false,
-        measure: |lab| pop_and_ack(lab, true),
-    },
+    Row { name: POP_ACK_100, needs_database: false, measure: |lab| pop_and_ack(lab, false) },
+    Row { name: POP_ACK_100_IDS, needs_database: false, measure: |lab| pop_and_ack(lab, true) },
     Row { name: "push to delivery, long poll, 50/s", needs_database: false, measure: deliver },
     Row {
         name: "push 1, open loop at half of 64 connections' rate",
@@ -111,12 +122,14 @@ pub const STORED: &[Row] = &[
     },
 ];
 
-/// Runs a closed loop and adds what it cost. Messages are counted by `count`, or are the requests.
+/// Settles the disk, runs a loop and adds what it cost. Messages are counted by `count`, or are the requests.
 fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figures) -> Outcome {
     let counted = || count.filter(|_| lab.is_own()).map(|count| count(lab));
+    let disk = lab.settle();
     let (before, spent) = (counted(), lab.spent());
     let figures = run();
-    let (after, spent_after) = (counted(), lab.spent());
+    // What counting costs is not the loop's.
+    let (spent_after, after) = (lab.spent(), counted());
     let messages = match (before, after) {
         (Some(before), Some(after)) => (after - before) as f64,
         _ if figures.messages_per_second > 0.0 => {
@@ -124,12 +137,15 @@ fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figu
         }
         _ => figures.requests_per_second * lab.seconds() as f64,
     };
-    let each = |before: u64, after: u64| (after - before) as f64 / messages.max(1.0);
+    let each = |before: Option<Cpu>, after: Option<Cpu>| {
+        Some((after?.us - before?.us) as f64 / messages.max(1.0))
+    };
     Outcome {
         figures,
         messages_per_second: messages / lab.seconds() as f64,
-        server_us: each(spent.server.us, spent_after.server.us),
-        postgres_us: each(spent.postgres.us, spent_after.postgres.us),
+        server_us: each(spent.server, spent_after.server),
+        postgres_us: each(spent.postgres, spent_after.postgres),
+        disk: [disk, lab.fdatasync()],
         ..Outcome::default()
     }
 }
@@ -146,11 +162,12 @@ fn push(lab: &Lab, queue: &str, connections: u32, shape: [&str; 4]) -> Outcome {
 }
 
 fn push_alone(lab: &Lab) -> Outcome {
-    let outcome = push(lab, "alone", 1, ["1", "1", "together", "none"]);
-    let (_, mean_ms) = pgbench::inserts(lab, 1);
-    let ratio = outcome.figures.p50_ms / mean_ms;
-    let beside = Beside { what: "pgbench mean ms", value: mean_ms, ratio };
-    Outcome { beside: Some(beside), aim: "p50 <= 2.5 x".to_owned(), ..outcome }
+    let inserts = |seconds| pgbench::inserts(lab, 1, seconds).1;
+    let outcome = between(lab, "pgbench mean ms", inserts, || {
+        push(lab, "alone", 1, ["1", "1", "together", "none"])
+    });
+    let p50_ms = outcome.figures.p50_ms;
+    outcome.compared(p50_ms, "p50 <= 2.5 x")
 }
 
 fn push_many(lab: &Lab) -> Outcome {
@@ -162,22 +179,43 @@ fn push_many_with_ids(lab: &Lab) -> Outcome {
 }
 
 fn many(lab: &Lab, queue: &str, ids: &str) -> Outcome {
-    let outcome = push(lab, queue, 64, ["1", "100", "together", ids]);
-    let (inserts, _) = pgbench::inserts(lab, 64);
-    let ratio = outcome.messages_per_second / inserts;
-    let beside = Beside { what: "pgbench inserts/s", value: inserts, ratio };
-    Outcome { beside: Some(beside), aim: ">= 1.4 x, p99 < 5 ms".to_owned(), ..outcome }
+    let inserts = |seconds| pgbench::inserts(lab, 64, seconds).0;
+    let outcome = between(lab, "pgbench inserts/s", inserts, || {
+        push(lab, queue, 64, ["1", "100", "together", ids])
+    });
+    let rate = outcome.messages_per_second;
+    outcome.compared(rate, ">= 1.4 x, p99 < 5 ms")
 }
 
 fn push_batches(lab: &Lab, apart: bool, with_ids: bool) -> Outcome {
     let ids = if with_ids { "ids" } else { "none" };
     let (partitions, spread) = if apart { ("100", "apart") } else { ("1", "together") };
     let queue = format!("batches-{spread}-{ids}");
-    let outcome = push(lab, &queue, 8, ["100", partitions, spread, ids]);
-    let bare = bare::flushes(lab, apart, with_ids);
-    let ratio = outcome.messages_per_second / bare;
-    let beside = Beside { what: "bare driver msg/s", value: bare, ratio };
-    Outcome { beside: Some(beside), aim: ">= 0.6 x".to_owned(), ..outcome }
+    let bare = |seconds| bare::flushes(lab, apart, with_ids, seconds);
+    let outcome = between(lab, "bare driver msg/s", bare, || {
+        push(lab, &queue, 8, ["100", partitions, spread, ids])
+    });
+    let rate = outcome.messages_per_second;
+    outcome.compared(rate, ">= 0.6 x")
+}
+
+/// Runs a row between two halves of what it is compared with, so that a disk that becomes slower or
+/// faster does so for both.
+fn between(
+    lab: &Lab,
+    what: &'static str,
+    beside: impl Fn(u64) -> f64,
+    run: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let half = || {
+        lab.settle();
+        beside(lab.seconds().div_ceil(2))
+    };
+    let first = half();
+    let outcome = run();
+    let parts = [first, half()];
+    let value = f64::midpoint(parts[0], parts[1]);
+    Outcome { beside: Some(Beside { what, value, parts: parts.to_vec(), ratio: 0.0 }), ..outcome }
 }
 
 /// A pop of a partition that no other pop has touched, again and again.
@@ -219,18 +257,38 @@ fn enough(lab: &Lab, rate: f64) -> f64 {
     rate * (lab.seconds() as f64 + 1.0)
 }
 
-fn pop(lab: &Lab, batch: u32, connections: u32, aim: &str) -> Outcome {
-    let queue = format!("pops-{batch}");
+/// Pops `batch` messages a request out of segments of `pushed`.
+fn pop(lab: &Lab, batch: u32, pushed: u32, connections: u32, aim: &str) -> Outcome {
+    let queue = format!("pops-{batch}-of-{pushed}");
     let rate = if batch == 1 { 40_000.0 } else { 1_200_000.0 };
-    fill(lab, &queue, &batch.to_string(), "none", enough(lab, rate));
+    fill(lab, &queue, &pushed.to_string(), "none", enough(lab, rate));
     let count = if lab.is_own() { "none" } else { "count" };
-    let batch = batch.to_string();
-    let arguments = [queue.as_str(), batch.as_str(), "0", count];
+    let size = batch.to_string();
+    let arguments = [queue.as_str(), size.as_str(), "0", count];
     wrk::run(lab, 1, connections, false, "pop.lua", &arguments);
-    let outcome = loop_of(lab, Some(Lab::passed), || {
-        wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
-    });
-    Outcome { aim: aim.to_owned(), ..outcome }
+    let run = || {
+        loop_of(lab, Some(Lab::passed), || {
+            wrk::run(lab, lab.seconds(), connections, false, "pop.lua", &arguments)
+        })
+    };
+    if lab.is_own() && batch > 1 {
+        let outcome =
+            between(lab, "bare driver msg/s", |s| bare_claims::claims(lab, false, s), run);
+        let rate = outcome.messages_per_second;
+        return outcome.compared(rate, aim_unless_dry(lab, &queue, aim));
+    }
+    // Fewer than asked for where pops found nothing.
+    let outcome = run();
+    let each = outcome.messages_per_second / outcome.figures.requests_per_second.max(1.0);
+    let ratio = each / f64::from(batch);
+    let beside = Beside { what: "messages a pop", value: each, parts: Vec::new(), ratio };
+    let aim = aim_unless_dry(lab, &queue, aim).to_owned();
+    Outcome { beside: Some(beside), aim, ..outcome }
+}
+
+/// A loop that ran out of messages measured something else, and the table says so.
+fn aim_unless_dry<'a>(lab: &Lab, queue: &str, aim: &'a str) -> &'a str {
+    if lab.is_own() && lab.pending(queue) == 0 { "RAN DRY" } else { aim }
 }
 
 fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
@@ -239,10 +297,18 @@ fn pop_and_ack(lab: &Lab, with_ids: bool) -> Outcome {
     fill(lab, &queue, "100", ids, enough(lab, 300_000.0));
     let arguments = [queue.as_str(), "100", "workers", "false"];
     wrk::run(lab, 1, 8, true, "pop_ack.lua", &arguments);
-    let outcome = loop_of(lab, Some(Lab::passed), || {
-        wrk::run(lab, lab.seconds(), 8, true, "pop_ack.lua", &arguments)
-    });
-    Outcome { aim: "150,000/s".to_owned(), ..outcome }
+    let run = || {
+        loop_of(lab, Some(Lab::passed), || {
+            wrk::run(lab, lab.seconds(), 8, true, "pop_ack.lua", &arguments)
+        })
+    };
+    let outcome = if lab.is_own() && !with_ids {
+        between(lab, "bare driver msg/s", |seconds| bare_claims::claims(lab, true, seconds), run)
+    } else {
+        run()
+    };
+    let rate = outcome.messages_per_second;
+    outcome.compared(rate, aim_unless_dry(lab, &queue, "150,000/s"))
 }
 
 fn deliver(lab: &Lab) -> Outcome {

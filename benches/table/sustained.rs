@@ -78,8 +78,8 @@ fn phase(lab: &Lab, what: &str, rate: f64, minutes: u64) -> f64 {
                 processes::resident_mb(lab.server().process_id()),
                 dead(lab, "partitions"),
                 dead(lab, "consumers"),
-                (now.2.server.us - spent.server.us) as f64 / messages,
-                (now.2.postgres.us - spent.postgres.us) as f64 / messages,
+                (now.2.server_us() - spent.server_us()) as f64 / messages,
+                (now.2.postgres_us() - spent.postgres_us()) as f64 / messages,
             );
             rates.push(messages);
             (stored, passed, spent) = now;
@@ -87,8 +87,8 @@ fn phase(lab: &Lab, what: &str, rate: f64, minutes: u64) -> f64 {
         pushing.join().expect("the load runs")
     });
     let spent = lab.spent();
-    let us = (spent.server.us - spent_at_first.server.us + spent.postgres.us
-        - spent_at_first.postgres.us) as f64;
+    let us = (spent.server_us() - spent_at_first.server_us() + spent.postgres_us()
+        - spent_at_first.postgres_us()) as f64;
     let (low, high) = rates
         .iter()
         .fold((f64::MAX, 0.0_f64), |(low, high), rate| (low.min(*rate), high.max(*rate)));
