@@ -99,32 +99,37 @@ impl Plan {
 
     pub async fn run(self, engine: &Rc<Engine>, answer: &mut Answer<'_>) -> Result<(), Error> {
         let Self { group, transaction_ids, parts, batch } = self;
-        let mut elements: Vec<Element<'_>> = transaction_ids
-            .iter()
-            .enumerate()
-            .map(|(index, transaction_id)| Element {
-                index,
-                transaction_id,
-                success: false,
-                error: Some(MESSAGE_NOT_FOUND),
-                queue_name: None,
-                partition_name: None,
-                lease_released: false,
-                dlq: false,
-            })
-            .collect();
         let done = join_all(parts.into_iter().map(|part| run_part(engine, &group, part))).await;
-        for part in done {
-            let (places, names, acked) = part?;
-            for (place, settled) in places.into_iter().zip(acked.entries) {
-                fill(&mut elements[place], names.as_ref(), settled, acked.released);
-            }
-        }
-        match elements.first() {
-            Some(one) if !batch => answer.json(Status::Ok, one),
-            _ => answer.json(Status::Ok, &elements),
-        }
+        let done = done.into_iter().collect::<Result<Vec<Done>, Error>>()?;
+        write(answer, &transaction_ids, done, batch);
         Ok(())
+    }
+}
+
+/// Writes what became of the messages of those transactionIds.
+pub fn write(answer: &mut Answer<'_>, transaction_ids: &[String], done: Vec<Done>, batch: bool) {
+    let mut elements: Vec<Element<'_>> = transaction_ids
+        .iter()
+        .enumerate()
+        .map(|(index, transaction_id)| Element {
+            index,
+            transaction_id,
+            success: false,
+            error: Some(MESSAGE_NOT_FOUND),
+            queue_name: None,
+            partition_name: None,
+            lease_released: false,
+            dlq: false,
+        })
+        .collect();
+    for Done { places, names, acked } in done {
+        for (place, settled) in places.into_iter().zip(acked.entries) {
+            fill(&mut elements[place], names.as_ref(), settled, acked.released);
+        }
+    }
+    match elements.first() {
+        Some(one) if !batch => answer.json(Status::Ok, one),
+        _ => answer.json(Status::Ok, &elements),
     }
 }
 
@@ -133,13 +138,18 @@ pub(super) fn lease(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap_or(Uuid::max())
 }
 
-type Names = Option<(Rc<Queue>, Arc<str>)>;
+pub type Names = Option<(Rc<Queue>, Arc<str>)>;
 
-async fn run_part(
-    engine: &Rc<Engine>,
-    group: &Arc<str>,
-    part: Part,
-) -> Result<(Vec<usize>, Names, Acked), Error> {
+/// What became of the entries that concern one partition.
+pub struct Done {
+    /// Where the entries stand in the request.
+    pub places: Vec<usize>,
+    /// The partition's queue and its own name, if it exists.
+    pub names: Names,
+    pub acked: Acked,
+}
+
+async fn run_part(engine: &Rc<Engine>, group: &Arc<str>, part: Part) -> Result<Done, Error> {
     let Part { partition, entries, places } = part;
     let refuse = |refusal| {
         let settled = Settled { refusal: Some(refusal), dead: false };
@@ -147,12 +157,12 @@ async fn run_part(
     };
     let Some((queue, partition_name)) = engine.partition_names(partition).await? else {
         let acked = refuse(Refusal::MessageNotFound);
-        return Ok((places, None, acked));
+        return Ok(Done { places, names: None, acked });
     };
     let names = Some((Rc::clone(&queue), Arc::clone(&partition_name)));
     let Some(found) = engine.find_group(&queue, group).await? else {
         let acked = refuse(Refusal::InvalidOrExpiredLease);
-        return Ok((places, names, acked));
+        return Ok(Done { places, names, acked });
     };
     let group_name = Rc::from(&**group);
     let request = AckRequest { partition, group: found.id, group_name, entries };
@@ -160,7 +170,7 @@ async fn run_part(
     if acked.released {
         engine.lease_ended(group, &queue.known(partition, &partition_name), acked.pending);
     }
-    Ok((places, names, acked))
+    Ok(Done { places, names, acked })
 }
 
 pub(super) fn reason(refusal: Refusal) -> &'static str {

@@ -5,7 +5,7 @@
 //! carries it out and writes the answer. Knows no socket and no SQL. Status codes are chosen in
 //! `error.rs`, except for what an operation says when it succeeds.
 
-mod ack;
+pub mod ack;
 mod answer;
 mod buffer;
 mod configure;
@@ -19,7 +19,7 @@ mod maintenance;
 mod page;
 mod parameters;
 mod pop;
-mod push;
+pub mod push;
 mod route;
 mod stored;
 mod trace_context;

@@ -78,7 +78,8 @@ pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Re
     Ok(())
 }
 
-fn write_items(out: &mut Vec<u8>, pushed: &Pushed) {
+/// Writes what became of the items of a push, as an array.
+pub fn write_items(out: &mut Vec<u8>, pushed: &Pushed) {
     let mut next = b'[';
     for index in 0..pushed.items.len() {
         out.push(next);

@@ -40,7 +40,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(name: &str, row: &QueueRow) -> Self {
+    pub fn new(name: &str, row: &QueueRow) -> Self {
         let mut name_json = Vec::new();
         json_string(&mut name_json, name);
         let name: Arc<str> = Arc::from(name);

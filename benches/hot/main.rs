@@ -1,0 +1,26 @@
+//! Times of the hot path's pieces, and how often each allocates: `cargo bench --bench hot`.
+//!
+//! One piece for each step that a payload takes between a socket and a batch, and back. No piece
+//! waits for anything, so what differs between two runs is the code or the machine. What needs
+//! PostgreSQL, batches and deliveries, is not here: the tables of `benches/table` show it whole.
+
+mod ack;
+mod allocations;
+mod envelope;
+mod http;
+mod line;
+mod measure;
+mod push;
+mod samples;
+
+use measure::Measure;
+
+fn main() {
+    let mut measure = Measure::new();
+    http::measure(&mut measure);
+    envelope::measure(&mut measure);
+    line::measure(&mut measure);
+    push::measure(&mut measure);
+    ack::measure(&mut measure);
+    measure.finish();
+}
