@@ -265,28 +265,32 @@ impl<'h> Audit<'h> {
             .flat_map(|pop| pop.messages.iter().map(move |message| (*pop, message.offset)))
             .filter_map(|(pop, offset)| Some(((pop.lease.as_deref()?, offset), pop.span.answered)))
             .collect();
-        let mut fates: HashMap<u64, (Made, &str)> = HashMap::new();
+        let mut fates: HashMap<u64, (Made, &str, Micros)> = HashMap::new();
         let mut acks = place.acks.clone();
         acks.sort_by_key(|ack| ack.span.answered);
         for ack in acks {
             let fate = fates.get(&ack.offset).copied();
             if ack.made != Made::Open {
-                fates.entry(ack.offset).or_insert((ack.made, &ack.lease));
+                let fate = (ack.made, ack.lease.as_str(), ack.span.answered);
+                fates.entry(ack.offset).or_insert(fate);
             }
-            let repeated = fate.is_some_and(|(_, lease)| lease == ack.lease);
+            let repeated = fate.is_some_and(|(_, lease, _)| lease == ack.lease);
             let from = popped.get(&(ack.lease.as_str(), ack.offset));
             let late = from.is_none_or(|from| ack.span.sent > from + self.lease + SLACK);
             if late && !repeated {
                 let what = format!("{what}: {} at {:?}", ack.offset, ack.span);
                 self.complain(Broken::LateAck, what);
             }
-            if fate.is_some() && !repeated {
+            // What gave the message back may have been answered after the next lease finished it.
+            let finished_again = fate
+                .is_some_and(|(_, _, answered)| ack.made != Made::Open || ack.span.sent > answered);
+            if finished_again && !repeated {
                 let what = format!("{what}: {} was finished by two leases", ack.offset);
                 self.complain(Broken::TwoFates, what);
             }
         }
         for offset in &place.dead {
-            if fates.get(offset).is_some_and(|(made, _)| *made == Made::Completed) {
+            if fates.get(offset).is_some_and(|(made, ..)| *made == Made::Completed) {
                 self.complain(Broken::TwoFates, format!("{what}: {offset} is dead and completed"));
             }
         }
