@@ -13,8 +13,8 @@ const BLOCK: [u8; 8192] = [1; 8192];
 /// Writes of one look.
 const WRITES: usize = 200;
 /// What a server that has run for a while has in files that are used again: a new file is filled with
-/// zeros first, and commits wait for that. In MB; a checkpoint comes by itself soon after.
-const LOG_MB: u32 = 2000;
+/// zeros first, and commits wait for that. In MB.
+const LOG_MB: u32 = 1000;
 
 /// A write and its `fdatasync`, as `pg_test_fsync(1)` measures them.
 #[derive(Debug, Clone, Copy, Default)]

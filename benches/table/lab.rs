@@ -10,8 +10,14 @@ use crate::harness::{Database, Server, Settings};
 use crate::processes::{self, Cpu};
 
 /// Beside PostgreSQL's defaults. Memory and checkpoints as a server of a few GB would have them.
-const SETTINGS: [&str; 4] =
-    ["shared_buffers=512MB", "max_wal_size=4GB", "min_wal_size=2GB", "max_connections=200"];
+/// The log's files are kept for use again, and PostgreSQL counts how long it waits for the disk.
+const SETTINGS: [&str; 5] = [
+    "shared_buffers=512MB",
+    "max_wal_size=4GB",
+    "min_wal_size=1GB",
+    "track_wal_io_timing=on",
+    "max_connections=200",
+];
 
 pub struct Lab {
     seconds: u64,
@@ -37,6 +43,13 @@ struct Own {
 pub struct Spent {
     pub server: Option<Cpu>,
     pub postgres: Option<Cpu>,
+}
+
+/// Since the cluster was made.
+#[derive(Debug, Clone, Copy)]
+pub struct LogWaits {
+    pub count: i64,
+    pub ms: f64,
 }
 
 impl Spent {
@@ -138,9 +151,19 @@ impl Lab {
         self.fdatasync()
     }
 
-    pub fn fdatasync(&self) -> Option<Fdatasync> {
+    fn fdatasync(&self) -> Option<Fdatasync> {
         self.own.as_ref()?;
         Some(disk::fdatasync(self.cluster_directory()))
+    }
+
+    /// How often PostgreSQL has waited for the disk to write its log, and how long altogether.
+    pub fn log_waits(&self) -> Option<LogWaits> {
+        self.own.as_ref()?;
+        // Newer versions count elsewhere; then nothing is known.
+        let query = "SELECT (to_jsonb(w) ->> 'wal_sync')::bigint,
+                            (to_jsonb(w) ->> 'wal_sync_time')::float8 FROM pg_stat_wal w";
+        let row = self.database().connect().query_one(query, &[]).expect("the database is up");
+        Some(LogWaits { count: row.get::<_, Option<i64>>(0)?, ms: row.get::<_, Option<f64>>(1)? })
     }
 
     fn postmaster(&self) -> Option<u32> {

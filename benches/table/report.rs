@@ -35,10 +35,9 @@ pub fn line(name: &str, outcome: &Outcome) -> String {
     )
 }
 
-/// Medians before and after the row.
 fn fdatasync(outcome: &Outcome) -> String {
-    let medians = outcome.disk.into_iter().flatten();
-    medians.map(|disk| format!("{:.2}", disk.p50_ms)).collect::<Vec<_>>().join(", ")
+    let times = outcome.fdatasync_ms.into_iter().flatten();
+    times.map(|ms| format!("{ms:.2}")).collect::<Vec<_>>().join(", ")
 }
 
 fn microseconds(us: Option<f64>) -> String {
@@ -109,7 +108,8 @@ pub fn environment(lab: &Lab) -> String {
          Durability: an answered push survives a crash of the machine (commit waits for \
          fdatasync), replicas aside. fdatasync of 8 KiB in the data directory: p50 {:.3} ms, p99 {:.3} ms\n\
          Each measurement begins with PostgreSQL's and the kernel's dirty pages written. What is beside \
-         a row is measured before it and after it, half as long each: the mean (both).",
+         a row is measured before it and after it, half as long each: the mean (both). The last \
+         column: the median of a lone writer just before the row, PostgreSQL's mean during it.",
         output("git", &["rev-parse", "--short", "HEAD"]),
         lab.workers(),
         lab.text("SELECT current_setting('server_version')"),

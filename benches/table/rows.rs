@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::disk::Fdatasync;
 use crate::lab::Lab;
 use crate::processes::Cpu;
 use crate::wrk::{self, Figures};
@@ -25,8 +24,8 @@ pub struct Outcome {
     /// CPU microseconds for each message, where the processes are known.
     pub server_us: Option<f64>,
     pub postgres_us: Option<f64>,
-    /// Before and after.
-    pub disk: [Option<Fdatasync>; 2],
+    /// Of a lone writer before the row, and PostgreSQL's mean during it.
+    pub fdatasync_ms: [Option<f64>; 2],
 }
 
 #[derive(Debug)]
@@ -125,11 +124,16 @@ pub const STORED: &[Row] = &[
 /// Settles the disk, runs a loop and adds what it cost. Messages are counted by `count`, or are the requests.
 fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figures) -> Outcome {
     let counted = || count.filter(|_| lab.is_own()).map(|count| count(lab));
-    let disk = lab.settle();
+    let disk = lab.settle().map(|disk| disk.p50_ms);
+    let waits = lab.log_waits();
     let (before, spent) = (counted(), lab.spent());
     let figures = run();
     // What counting costs is not the loop's.
     let (spent_after, after) = (lab.spent(), counted());
+    let mean = lab
+        .log_waits()
+        .zip(waits)
+        .map(|(after, before)| (after.ms - before.ms) / (after.count - before.count).max(1) as f64);
     let messages = match (before, after) {
         (Some(before), Some(after)) => (after - before) as f64,
         _ if figures.messages_per_second > 0.0 => {
@@ -145,7 +149,7 @@ fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figu
         messages_per_second: messages / lab.seconds() as f64,
         server_us: each(spent.server, spent_after.server),
         postgres_us: each(spent.postgres, spent_after.postgres),
-        disk: [disk, lab.fdatasync()],
+        fdatasync_ms: [disk, mean],
         ..Outcome::default()
     }
 }
