@@ -42,6 +42,12 @@ pub fn look_up_addresses(config: &Config) -> Vec<Vec<IpAddr>> {
 }
 
 impl ConnectSettings {
+    /// Whether each host has an address. A name that has none now never gets one.
+    pub fn is_resolved(&self) -> bool {
+        let mut hosts = self.config.get_hosts().iter().zip(&self.addresses);
+        hosts.all(|(host, found)| matches!(host, Host::Unix(_)) || !found.is_empty())
+    }
+
     /// Tries each host in turn; the error of the last one is returned.
     pub(super) async fn connect(&self) -> Result<Client, Error> {
         self.connect_for_notices(None).await

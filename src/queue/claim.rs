@@ -53,12 +53,6 @@ impl Pending {
     fn is_plain(&self) -> bool {
         matches!(self.claims.as_slice(), [claim] if claim.undelayed && !claim.conflation)
     }
-
-    /// The answer, or the claims of a pop that went away before it had them.
-    fn answer(self, answers: Result<Vec<ClaimAnswer>, pg::Error>) -> Option<Unread> {
-        let Err(Ok(answers)) = self.reply.send(answers) else { return None };
-        Some(Unread { claims: self.claims, answers })
-    }
 }
 
 /// What a pop did not wait for.
@@ -103,12 +97,7 @@ impl Engine {
                     self.run_general(session, others, &placing, &mut unread).await;
                 }
             }
-            Err(error) => {
-                for pending in batch.0 {
-                    self.claims.borrow_mut().landed(&pending);
-                    unread.extend(pending.answer(Err(error.clone())));
-                }
-            }
+            Err(error) => self.refuse_all(batch.0, &error, &mut unread),
         }
         if !self.claims.borrow().pending.is_empty() {
             self.lanes.wake();
@@ -128,24 +117,40 @@ impl Engine {
         let claims: Vec<&Claim> = batch.iter().flat_map(|pending| &pending.claims).collect();
         let claiming = async || pg::claim_plain(session, &claims).await;
         let answers = lanes::retry(CLAIM_ATTEMPTS, lanes::lost_a_race, claiming).await;
-        let (answers, error) = match answers {
-            Ok(answers) => (answers, None),
-            Err(error) => (claims.iter().map(|_| None).collect(), Some(error)),
-        };
         let mut others = Vec::new();
-        for (pending, answer) in batch.into_iter().zip(answers) {
-            let answer = match (answer, &error) {
-                (Some(answer), _) => Ok(vec![answer]),
-                (None, Some(error)) => Err(error.clone()),
-                (None, None) => {
-                    others.push(pending);
-                    continue;
+        match answers {
+            Err(error) => self.refuse_all(batch, &error, unread),
+            Ok(answers) => {
+                for (pending, answer) in batch.into_iter().zip(answers) {
+                    match answer {
+                        Some(answer) => self.answer(pending, Ok(vec![answer]), unread),
+                        None => others.push(pending),
+                    }
                 }
-            };
-            self.claims.borrow_mut().landed(&pending);
-            unread.extend(pending.answer(answer));
+            }
         }
         others
+    }
+
+    /// Answers a pop, of which nothing is in flight any more.
+    fn answer(
+        &self,
+        pending: Pending,
+        answers: Result<Vec<ClaimAnswer>, pg::Error>,
+        unread: &mut Vec<Unread>,
+    ) {
+        for claim in &pending.claims {
+            self.claims.borrow_mut().in_flight.remove(&place(claim));
+        }
+        if let Err(Ok(answers)) = pending.reply.send(answers) {
+            unread.push(Unread { claims: pending.claims, answers });
+        }
+    }
+
+    fn refuse_all(&self, batch: Vec<Pending>, error: &pg::Error, unread: &mut Vec<Unread>) {
+        for pending in batch {
+            self.answer(pending, Err(error.clone()), unread);
+        }
     }
 
     async fn run_general(
@@ -169,8 +174,7 @@ impl Engine {
                 Ok(answers) => Ok(answers.take(pending.claims.len()).collect()),
                 Err(error) => Err(error.clone()),
             };
-            self.claims.borrow_mut().landed(&pending);
-            unread.extend(pending.answer(own));
+            self.answer(pending, own, unread);
         }
     }
 
@@ -247,13 +251,6 @@ impl ClaimQueue {
 
     pub fn refuse(&mut self) {
         self.pending.clear();
-    }
-
-    /// Nothing of the pop is in flight any more.
-    fn landed(&mut self, pending: &Pending) {
-        for claim in &pending.claims {
-            self.in_flight.remove(&place(claim));
-        }
     }
 
     /// The next batch: pops in order of arrival, less those whose partitions are being claimed.

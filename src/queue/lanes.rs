@@ -1,7 +1,9 @@
 //! The core's database connections and the work that waits for them.
 //!
-//! A lane is a task with one session. An idle lane takes the next work at once; while all are busy
-//! the work collects, and so batches grow by themselves under load and nothing waits for a timer.
+//! A lane is a task with one session. An idle lane takes the next work at once, and so do further
+//! lanes while there is little of it. While all are busy, or one is busy with many requests of a kind,
+//! what comes collects, and so batches grow by themselves under load. Nothing waits for a timer but
+//! what meets a long statement.
 //! Work that was not begun when the connections were lost waits for new ones; when they do not
 //! come soon, it is refused.
 
@@ -46,7 +48,7 @@ impl Work {
     fn requests(&self) -> usize {
         match self {
             Self::Job(_) => 1,
-            Self::Pushes(batch) => batch.requests(),
+            Self::Pushes(batch) => batch.requests().len(),
             Self::Claims(batch) => batch.requests(),
             Self::Acks(batch) => batch.requests(),
         }
@@ -288,11 +290,6 @@ impl Engine {
 /// The work was dropped before it was sent.
 pub(super) fn connection_lost() -> pg::Error {
     pg::Error::Unavailable("the connection was lost".to_owned())
-}
-
-/// Nothing was sent yet.
-pub(super) fn no_connection_in_time() -> pg::Error {
-    pg::Error::Unavailable("no connection had time".to_owned())
 }
 
 /// Runs `work`, at most `attempts_max` times, until it fails otherwise than by what `may_pass`:

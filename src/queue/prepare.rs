@@ -6,12 +6,10 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::catalog::Queue;
-use super::lanes::no_connection_in_time;
 use super::push::{PushPlan, PushRequest, PushTarget, Target};
 use super::seal::seal;
 use super::{Engine, Error};
 use crate::encryption::NoKey;
-use crate::runtime;
 
 /// A plan whose partitions could not be looked up.
 pub(super) struct Unprepared {
@@ -41,12 +39,8 @@ impl Engine {
         let targets =
             resolve(targets, &queues).map_err(Unprepared::without_plan).map_err(Box::new)?;
         let mut request = PushRequest { lines, items, targets };
-        if request.targets.iter().any(|target| target.queue.options.encryption_enabled) {
-            let sealed = seal(&self.keys, &mut request).await;
-            sealed.map_err(|NoKey| {
-                Box::new(Unprepared::without_plan(Error::EncryptionUnavailable))
-            })?;
-        }
+        let sealed = seal(&self.keys, &mut request).await;
+        sealed.map_err(|NoKey| Box::new(Unprepared::without_plan(Error::EncryptionUnavailable)))?;
         Ok(request)
     }
 
@@ -65,10 +59,8 @@ impl Engine {
         let mut queues: HashMap<String, Rc<Queue>> = HashMap::new();
         for (queue, partitions) in unknown {
             let partitions: Vec<&str> = partitions.iter().map(String::as_str).collect();
-            let found = self.ensure_partitions(&queue, &partitions);
-            let found = runtime::timeout(self.spill.patience, found).await;
-            let late = |_| Error::Database(no_connection_in_time());
-            queues.insert(queue, found.map_err(late)??);
+            let found = self.patiently(self.ensure_partitions(&queue, &partitions)).await?;
+            queues.insert(queue, found);
         }
         Ok(queues)
     }

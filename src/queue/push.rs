@@ -34,7 +34,7 @@ const PENDING_BYTES_MAX: usize = 256 << 20;
 /// After a deadlock or a lock timeout nothing was stored and the flush is tried again.
 const FLUSH_ATTEMPTS: usize = 3;
 /// Times that a queue may be deleted while one request is pushed to it.
-const GONE_ATTEMPTS: usize = 5;
+pub(super) const GONE_ATTEMPTS: usize = 5;
 
 /// A partition that a request pushes to.
 #[derive(Debug, Clone)]
@@ -158,12 +158,6 @@ pub(super) struct Batch {
     /// By partition, ascending; within one in order of arrival.
     sources: Vec<Source>,
     careful: bool,
-}
-
-impl Batch {
-    pub fn requests(&self) -> usize {
-        self.requests.len()
-    }
 }
 
 impl Engine {
@@ -414,7 +408,7 @@ impl Batch {
         self.sources.is_empty()
     }
 
-    pub fn carried(&self) -> &[Rc<PushRequest>] {
+    pub fn requests(&self) -> &[Rc<PushRequest>] {
         &self.requests
     }
 

@@ -15,12 +15,10 @@ use hashbrown::HashMap;
 use uuid::Uuid;
 
 use super::catalog::Queue;
-use super::lanes::no_connection_in_time;
 use super::push::{PushItem, Pushed, Stored, Target};
 use super::{Engine, Error};
 use crate::ids::{Offset, QueueId, TransactionKey};
 use crate::pg;
-use crate::runtime;
 
 /// How long a depth that was read, and counted on, is believed. What other cores and servers store
 /// meanwhile is not seen.
@@ -255,8 +253,7 @@ impl Engine {
         }
         let began = Instant::now();
         let depth = self.run(async move |session| pg::queue_depth(session, id).await);
-        let depth = runtime::timeout(self.spill.patience, depth).await;
-        let depth = depth.unwrap_or_else(|_| Err(no_connection_in_time())).map_err(|error| {
+        let depth = self.patiently(depth).await.map_err(|error| {
             let error = Error::from(error);
             quota.failure.replace(Some((began, error.clone())));
             error

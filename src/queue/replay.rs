@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::line::{self, LineParts};
-use super::push::{Batch, PushItem, PushPlan, PushRequest, Stored, store};
+use super::push::{Batch, GONE_ATTEMPTS, PushItem, PushPlan, PushRequest, Stored, store};
 use super::{Engine, Error};
 use crate::buffer::frame::{FRAME_HEADER_BYTES, Piece, Scan};
 use crate::buffer::{Append, Keeper, Record, Sealed};
@@ -21,9 +21,6 @@ use crate::runtime::mailbox::Mailbox;
 
 /// Bytes that are stored in one statement, unless one record has more.
 const REPLAY_BYTES_MAX: usize = 4 << 20;
-/// Times that queues may be deleted while records are stored in them.
-const GONE_ATTEMPTS: usize = 5;
-
 /// Between two warnings about the same trouble.
 const WARNING_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -12,9 +12,13 @@ use crate::runtime;
 /// has more. Bounds how long they wait.
 const SEAL_BYTES_AT_ONCE: usize = 256 << 10;
 
-/// Encrypts the messages of a request that go to encrypted queues.
+/// Encrypts the messages of a request that go to encrypted queues. Most have none, and stay as they
+/// are.
 pub(super) async fn seal(keys: &Keys, request: &mut PushRequest) -> Result<(), NoKey> {
     let PushRequest { lines, items, targets } = request;
+    if !targets.iter().any(|target| target.queue.options.encryption_enabled) {
+        return Ok(());
+    }
     let room = lines.len() / 3 * 4 + items.len() * ENVELOPE_BYTES;
     let plain = std::mem::replace(lines, Vec::with_capacity(room));
     let mut bytes_since_yield = 0;

@@ -209,9 +209,7 @@ impl Engine {
             },
         });
         let mut request = PushRequest { lines, items, targets: targets.collect() };
-        if request.targets.iter().any(|target| target.queue.options.encryption_enabled) {
-            seal(&self.keys, &mut request).await.map_err(|NoKey| Error::EncryptionUnavailable)?;
-        }
+        seal(&self.keys, &mut request).await.map_err(|NoKey| Error::EncryptionUnavailable)?;
         Ok(request)
     }
 
@@ -273,7 +271,7 @@ impl Engine {
             match runtime::timeout(self.spill.patience, storing.as_mut()).await {
                 Ok(stored) => return stored,
                 Err(runtime::Elapsed) => {
-                    for (request, reply) in batch.carried().iter().zip(replies) {
+                    for (request, reply) in batch.requests().iter().zip(replies) {
                         if request.keys().is_some()
                             && let Some(reply) = reply.take()
                         {
@@ -284,6 +282,17 @@ impl Engine {
             }
         }
         storing.await
+    }
+
+    /// Waits as long as a push waits for the database. Only for what may be given up: it stores nothing
+    /// that counts.
+    pub(super) async fn patiently<T, E: From<pg::Error>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        runtime::timeout(self.spill.patience, call).await.unwrap_or_else(|runtime::Elapsed| {
+            Err(pg::Error::Unavailable("no connection had time".to_owned()).into())
+        })
     }
 
     /// Lets go of pushes that no connection takes.

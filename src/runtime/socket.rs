@@ -105,7 +105,7 @@ pub(super) fn moved() -> u64 {
 }
 
 impl Stream {
-    /// Reads what has arrived into the spare room of `buffer`, at most `bytes_max`. 0 is the end.
+    /// Reads what has arrived into `buffer`. 0 is the end.
     pub fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,

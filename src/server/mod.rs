@@ -21,7 +21,6 @@ use crate::runtime::{self, Listener, ring_flag};
 use crate::start::StartError;
 use crate::{api, http};
 
-use tokio_postgres::config::Host;
 use worker::{Keeping, Worker};
 
 /// Each core says once whether it is ready.
@@ -153,18 +152,13 @@ fn migrate_or_wait(
     description: &str,
     may_wait: bool,
 ) -> Result<Option<pg::Switches>, StartError> {
-    // A name that has no address now never gets one: it is looked up at the start only.
-    let resolved = settings.config.get_hosts().iter().zip(&settings.addresses);
-    let resolved = resolved
-        .into_iter()
-        .all(|(host, found)| matches!(host, Host::Unix(_)) || !found.is_empty());
     match migrate_with(settings, description) {
         // What a server that starts must obey at once.
         Ok(_) => runtime::block_on(pg::switches_at_start(settings))
             .map_err(|error| core_error(0, &error))?
             .map(Some)
             .map_err(|error| unreachable(description, &error)),
-        Err((error, passing)) if may_wait && passing && resolved => {
+        Err((error, passing)) if may_wait && passing && settings.is_resolved() => {
             tracing::warn!("{error}; pushes go to the file buffer until the database is there");
             Ok(None)
         }
