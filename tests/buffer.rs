@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use harness::cluster::Cluster;
-use harness::{Answer, Client, Database, Message, Server, Settings, eventually, text};
+use harness::{Answer, Client, Database, Message, Server, Settings, eventually, scratch, text};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// As operators get it, with a buffer that outlives the server.
 fn settings(buffer: &Path) -> Settings {
@@ -27,8 +28,11 @@ fn with(buffer: &Path, more: &[(&'static str, &str)]) -> Settings {
     settings
 }
 
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir().expect("the scratch directory can be made")
+/// A database that can be taken away, its cluster, and a directory for the buffer.
+fn perishable() -> (Cluster, Arc<Database>, TempDir) {
+    let cluster = Cluster::start("fsync=on");
+    let database = Arc::new(Database::on(&cluster));
+    (cluster, database, scratch())
 }
 
 /// Pushes one message and gives its status.
@@ -47,18 +51,6 @@ fn push_numbers(client: &Client, queue: &str, numbers: std::ops::Range<u64>, sta
         let became = push(client, queue, "p", &format!("t{number}"), &json!(number));
         assert_eq!(became, status, "{number}");
     }
-}
-
-/// Returns when everything in the buffer is stored.
-fn drained(server: &Server) {
-    eventually("the buffer is empty", || {
-        let status = server.get("/api/v1/status/buffers").expect(200);
-        (status["pending"] == 0).then_some(())
-    });
-}
-
-fn pending(server: &Server) -> u64 {
-    server.get("/api/v1/status/buffers").expect(200)["pending"].as_u64().expect("a count")
 }
 
 /// Everything in the queue, in order, for a new group.
@@ -107,9 +99,7 @@ fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
 
 #[test]
 fn what_was_buffered_arrives_once_and_in_order() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let server = Server::on(&database, settings(buffer.path()));
     push_numbers(&server, "q", 0..10, "queued");
     cluster.crash();
@@ -138,7 +128,7 @@ fn what_was_buffered_arrives_once_and_in_order() {
         number += 1;
         (push_next(number - 1) == "queued").then_some(())
     });
-    drained(&server);
+    server.drained();
     let messages = everything(&server, "q", "g");
     assert_eq!(data(&messages), numbers(0..number));
     let new = everything(&server, "new", "g");
@@ -150,9 +140,7 @@ fn what_was_buffered_arrives_once_and_in_order() {
 
 #[test]
 fn what_was_buffered_survives_a_killed_server_and_a_start_without_a_database() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let mut server = Server::on(&database, settings(buffer.path()));
     push_numbers(&server, "q", 0..5, "queued");
     cluster.crash();
@@ -161,28 +149,26 @@ fn what_was_buffered_survives_a_killed_server_and_a_start_without_a_database() {
     // More than once, so that several files are there.
     for round in 1..3 {
         server = Server::on(&database, settings(buffer.path()));
-        assert_eq!(pending(&server), 20 * round);
+        assert_eq!(server.buffered(), 20 * round);
         push_numbers(&server, "q", 5 + 20 * round..25 + 20 * round, "buffered");
         server.kill();
     }
     server = Server::on(&database, settings(buffer.path()));
     cluster.restart();
     found(&server);
-    drained(&server);
+    server.drained();
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..65));
 }
 
 #[test]
 fn a_server_may_start_before_its_database_has_a_schema() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
+    let (mut cluster, database, buffer) = perishable();
     cluster.crash();
-    let buffer = scratch();
     let server = Server::on(&database, settings(buffer.path()));
     assert_eq!(server.get("/health").status, 503);
     push_numbers(&server, "q", 0..10, "buffered");
     cluster.restart();
-    drained(&server);
+    server.drained();
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..10));
     eventually("pushes are stored directly", || {
         (push(&server, "q", "p", "last", &json!("last")) != "buffered").then_some(())
@@ -191,9 +177,7 @@ fn a_server_may_start_before_its_database_has_a_schema() {
 
 #[test]
 fn a_server_killed_during_replay_stores_nothing_twice() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let slow = || {
         with(
             buffer.path(),
@@ -219,15 +203,13 @@ fn a_server_killed_during_replay_stores_nothing_twice() {
         // Far enough that some of each life is stored.
         seen += 60;
     }
-    drained(&server);
+    server.drained();
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..total));
 }
 
 #[test]
 fn a_full_buffer_refuses_and_loses_nothing() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let small = with(buffer.path(), &[("QUEEN_FILE_BUFFER_BYTES_MAX", "20000")]);
     let server = Server::on(&database, small);
     cluster.crash();
@@ -252,13 +234,13 @@ fn a_full_buffer_refuses_and_loses_nothing() {
     let kept = kept.count() as u64;
     assert!((10..40).contains(&kept), "{kept} of 500 bytes each");
     cluster.restart();
-    drained(&server);
+    server.drained();
     let again = eventually("pushes work again", || {
         let answer = push(kept);
         (answer.status == 201).then(|| answer.json()[0]["status"].take())
     });
     assert_ne!(again, "duplicate");
-    drained(&server);
+    server.drained();
     let messages = everything(&server, "q", "g");
     let found: Vec<Value> =
         messages.iter().map(|message| message["data"]["number"].clone()).collect();
@@ -267,9 +249,7 @@ fn a_full_buffer_refuses_and_loses_nothing() {
 
 #[test]
 fn a_damaged_record_is_set_aside_and_costs_no_other() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let mut server = Server::on(&database, settings(buffer.path()));
     cluster.crash();
     push_numbers(&server, "q", 0..9, "buffered");
@@ -286,7 +266,7 @@ fn a_damaged_record_is_set_aside_and_costs_no_other() {
 
     let server = Server::on(&database, settings(buffer.path()));
     cluster.restart();
-    drained(&server);
+    server.drained();
     eventually("the record is set aside", || {
         let failed = server.get("/api/v1/status/buffers").expect(200)["failed"].take();
         (failed == 1).then_some(())
@@ -308,7 +288,7 @@ fn a_damaged_record_is_set_aside_and_costs_no_other() {
     repaired[at + 1] ^= 1;
     fs::write(buffer.path().join("00000000000000001234.buf"), repaired).expect("it is ours");
     let server = Server::on(&database, settings(buffer.path()));
-    drained(&server);
+    server.drained();
     expected.push(json!(4));
     assert_eq!(data(&everything(&server, "q", "again")), expected);
 }
@@ -344,7 +324,7 @@ fn an_unknown_outcome_is_kept_only_under_a_transaction_id() {
     assert_eq!(answers[0].expect(201)[0]["status"], "buffered");
     answers[1].refused(503, "outcome_unknown");
     held.rollback().expect("it is up");
-    drained(&server);
+    server.drained();
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..2));
 }
 
@@ -361,15 +341,13 @@ fn what_a_busy_database_refused_is_kept_without_a_transaction_id_too() {
     let item = json!({ "queue": "q", "partition": "p", "payload": 1 });
     assert_eq!(server.push(&json!([item]))[0]["status"], "buffered");
     held.rollback().expect("it is up");
-    drained(&server);
+    server.drained();
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..2));
 }
 
 #[test]
 fn encrypted_queues_are_encrypted_in_the_file() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let key = "0123456789abcdef".repeat(4);
     let server =
         Server::on(&database, with(buffer.path(), &[("QUEEN_ENCRYPTION_KEY", key.as_str())]));
@@ -385,7 +363,7 @@ fn encrypted_queues_are_encrypted_in_the_file() {
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("whisper-open") && !holds("whisper-secret") && !holds("whisper-unseen"));
     cluster.restart();
-    drained(&server);
+    server.drained();
     for queue in ["secret", "unseen"] {
         let found = data(&everything(&server, queue, "g"));
         assert_eq!(found, [format!("whisper-{queue}")]);
@@ -407,7 +385,7 @@ fn a_database_that_hangs_is_not_waited_for_and_its_late_commit_is_found() {
     held.batch_execute("LOCK TABLE segments IN ACCESS EXCLUSIVE MODE").expect("the table is there");
     push_numbers(&server, "q", 1..20, "buffered");
     held.rollback().expect("it is up");
-    drained(&server);
+    server.drained();
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..20));
 }
 
@@ -436,7 +414,7 @@ fn a_database_that_refuses_is_as_one_that_is_away() {
             let status = push(&server, "q", "p", &format!("t{next}"), &json!(next));
             (status != "buffered").then_some(())
         });
-        drained(&server);
+        server.drained();
         push_numbers(&server, "q", next + 1..next + 5, "queued");
         sql.batch_execute(&off).expect("the role owns the database");
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -446,7 +424,7 @@ fn a_database_that_refuses_is_as_one_that_is_away() {
         for statement in on.split("; ") {
             sql.batch_execute(statement).expect("the role owns the database");
         }
-        drained(&server);
+        server.drained();
         next += 20;
     }
     assert_eq!(data(&everything(&server, "q", "g")), numbers(0..next));
@@ -454,9 +432,7 @@ fn a_database_that_refuses_is_as_one_that_is_away() {
 
 #[test]
 fn a_transaction_does_not_overtake_the_buffer() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     // Replay is as good as off.
     let slow = with(buffer.path(), &[("FILE_BUFFER_FLUSH_MS", "60000")]);
     let server = Server::on(&database, slow);
@@ -520,8 +496,8 @@ fn push_maintenance_holds_on_every_server_and_drains_in_order() {
     eventually("the first server follows", || {
         (push(&first, "other", "p", "t", &json!(1)) != "buffered").then_some(())
     });
-    drained(&first);
-    drained(&second);
+    first.drained();
+    second.drained();
     push_numbers(&first, "q", 10..12, "queued");
     let mut found = everything(&first, "q", "after");
     found.retain(|message| message["partition"] == "p");
@@ -552,9 +528,7 @@ fn pop_maintenance_pauses_pops_and_ends_polls_that_wait() {
 
 #[test]
 fn a_server_without_a_buffer_refuses_what_it_cannot_keep() {
-    let mut cluster = Cluster::start("fsync=on");
-    let database = Arc::new(Database::on(&cluster));
-    let buffer = scratch();
+    let (mut cluster, database, buffer) = perishable();
     let off = with(buffer.path(), &[("QUEEN_FILE_BUFFER_BYTES_MAX", "0")]);
     let server = Server::on(&database, off);
     let on = json!({ "enabled": true });

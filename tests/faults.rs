@@ -73,10 +73,7 @@ fn assert_complete(messages: &[Message], expected: &HashMap<u64, u64>) {
 /// Everything in the partition, for a new group each time. What was buffered is stored first.
 fn everything(server: &Server) -> Vec<Message> {
     static LOOKS: AtomicU64 = AtomicU64::new(0);
-    eventually("the buffer is empty", || {
-        let status = server.get("/api/v1/status/buffers").expect(200);
-        (status["pending"] == 0).then_some(())
-    });
+    server.drained();
     let group = format!("auditor-{}", LOOKS.fetch_add(1, Ordering::Relaxed));
     let mut messages = Vec::new();
     loop {
@@ -382,10 +379,7 @@ fn a_crashing_database_loses_no_push_and_reorders_none() {
             });
         }
         // However busy the partition is, its pushes are stored directly again.
-        eventually("nothing is buffered", || {
-            let status = server.get("/api/v1/status/buffers").expect(200);
-            (status["pending"] == 0).then_some(())
-        });
+        server.drained();
         goes_on(50);
         drop(stop);
         producers.into_iter().map(|producer| producer.join().expect("it ends by itself")).collect()

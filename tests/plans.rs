@@ -19,7 +19,7 @@ const HOT: [(&str, &str); 9] = [
     ("transaction_lock", include_str!("../src/pg/sql/transaction_lock.sql")),
 ];
 
-/// Indexes of which the first column alone names more rows than a request may read.
+/// Indexes that find more rows than a request may read.
 const COARSE: [&str; 1] = ["consumers_group"];
 
 #[test]
@@ -52,7 +52,7 @@ fn check(name: &str, node: &Value) -> usize {
         let condition = node["Index Cond"].as_str().unwrap_or_default();
         let coarse = COARSE.iter().any(|index| node["Index Name"] == *index);
         assert!(kind.starts_with("Index") && !condition.is_empty(), "{name} reads all: {node:#}");
-        assert!(!coarse || condition.contains(" AND "), "{name} reads too much: {node:#}");
+        assert!(!coarse, "{name} reads too much: {node:#}");
     }
     let below = node["Plans"].as_array().into_iter().flatten();
     usize::from(is_scan) + below.map(|node| check(name, node)).sum::<usize>()

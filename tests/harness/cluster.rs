@@ -118,7 +118,8 @@ impl Cluster {
         writeln!(pipe, "{order}").expect("the guardian reads");
     }
 
-    fn admin(&self) -> Sql {
+    /// A connection of the superuser.
+    pub fn admin(&self) -> Sql {
         eventually("PostgreSQL accepts connections", || {
             self.config("postgres", "postgres").connect(NoTls).ok()
         })

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Message, encode, text};
 pub use cluster::Database;
-pub use server::{Server, Settings, die_with_the_test};
+pub use server::{Server, Settings, die_with_the_test, scratch};
 pub use time::Time;
 pub use wire::Wire;
 

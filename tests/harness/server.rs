@@ -57,11 +57,8 @@ impl Server {
 
     /// One more server on a database that others may use too.
     pub fn on(database: &Arc<Database>, settings: Settings) -> Self {
-        let scratch = tempfile::tempdir().expect("the scratch directory can be made");
-        let mut command = command(database, settings, scratch.path());
-        // SAFETY: prctl is async-signal-safe and touches nothing but this new process.
-        unsafe { command.pre_exec(die_with_the_test) };
-        let mut child = command.spawn().expect("the built binary can be run");
+        let scratch = scratch();
+        let mut child = spawn(database, settings, scratch.path());
         let log = Log::default();
         log.read(child.stdout.take().expect("stdout is piped"));
         log.read(child.stderr.take().expect("stderr is piped"));
@@ -73,11 +70,8 @@ impl Server {
 
     /// What a server says that does not start.
     pub fn refused(database: &Database, settings: Settings) -> String {
-        let scratch = tempfile::tempdir().expect("the scratch directory can be made");
-        let mut command = command(database, settings, scratch.path());
-        // SAFETY: prctl is async-signal-safe and touches nothing but this new process.
-        unsafe { command.pre_exec(die_with_the_test) };
-        let mut child = command.spawn().expect("the built binary can be run");
+        let scratch = scratch();
+        let mut child = spawn(database, settings, scratch.path());
         let log = Log::default();
         log.read(child.stderr.take().expect("stderr is piped"));
         let ended = eventually("it ends", || child.try_wait().expect("the child is ours"));
@@ -108,6 +102,16 @@ impl Server {
         self.log.lines().iter().any(|line| line.contains(text))
     }
 
+    /// Pushes that wait in the file buffer.
+    pub fn buffered(&self) -> u64 {
+        self.get("/api/v1/status/buffers").expect(200)["pending"].as_u64().expect("a count")
+    }
+
+    /// Returns when everything in the file buffer is stored.
+    pub fn drained(&self) {
+        eventually("the buffer is empty", || (self.buffered() == 0).then_some(()));
+    }
+
     /// SIGKILL: a crash, not a stop.
     pub fn kill(&mut self) {
         self.child.kill().expect("the child is ours");
@@ -125,8 +129,12 @@ impl Server {
     }
 }
 
-/// The server with the harness's own environment and that of the settings.
-fn command(database: &Database, settings: Settings, scratch: &Path) -> Command {
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("the scratch directory can be made")
+}
+
+/// Starts the server with the harness's own environment and that of the settings.
+fn spawn(database: &Database, settings: Settings, scratch: &Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_queen"));
     command
         .arg("serve")
@@ -148,7 +156,9 @@ fn command(database: &Database, settings: Settings, scratch: &Path) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command
+    // SAFETY: prctl is async-signal-safe and touches nothing but this new process.
+    unsafe { command.pre_exec(die_with_the_test) };
+    command.spawn().expect("the built binary can be run")
 }
 
 impl Deref for Server {
