@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use postgres::{Client, Config, NoTls};
+use crate::harness::cluster::Cluster;
 
 /// What PostgreSQL writes at once.
 const BLOCK: [u8; 8192] = [1; 8192];
@@ -46,26 +46,20 @@ pub fn fdatasync(directory: &Path) -> Fdatasync {
     Fdatasync { p50_ms: ms(50), p99_ms: ms(99) }
 }
 
-fn superuser(directory: &Path) -> Client {
-    let mut config = Config::new();
-    config.host_path(directory).user("postgres").dbname("postgres");
-    config.connect(NoTls).expect("the cluster is up")
-}
-
 /// Makes the log files of a new cluster, to be used again from here on.
-pub fn age(directory: &Path) {
+pub fn age(cluster: &Cluster) {
     let fill = format!(
         "SELECT pg_logical_emit_message(false, 'bench', repeat('x', 1 << 20))
          FROM generate_series(1, {LOG_MB})"
     );
-    let mut sql = superuser(directory);
+    let mut sql = cluster.admin();
     sql.execute(&fill, &[]).expect("there is room");
     sql.batch_execute("CHECKPOINT").expect("this is the superuser");
 }
 
 /// Writes down what PostgreSQL and the kernel have kept back.
-pub fn settle(directory: &Path) {
-    superuser(directory).batch_execute("CHECKPOINT").expect("this is the superuser");
+pub fn settle(cluster: &Cluster) {
+    cluster.admin().batch_execute("CHECKPOINT").expect("this is the superuser");
     // SAFETY: sync has no preconditions and cannot fail.
     unsafe { libc::sync() };
 }

@@ -7,7 +7,7 @@ use crate::Options;
 use crate::disk::{self, Fdatasync};
 use crate::harness::cluster::Cluster;
 use crate::harness::{Database, Server, Settings};
-use crate::processes::{self, Cpu};
+use crate::processes;
 
 /// Beside PostgreSQL's defaults. Memory and checkpoints as a server of a few GB would have them.
 /// The log's files are kept for use again, and PostgreSQL counts how long it waits for the disk.
@@ -38,11 +38,11 @@ struct Own {
     idle_mb: f64,
 }
 
-/// CPU of the server and of PostgreSQL, where their processes are known.
+/// CPU microseconds of the server and of PostgreSQL, where their processes are known.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
-    pub server: Option<Cpu>,
-    pub postgres: Option<Cpu>,
+    pub server: Option<u64>,
+    pub postgres: Option<u64>,
 }
 
 /// Since the cluster was made.
@@ -54,11 +54,11 @@ pub struct LogWaits {
 
 impl Spent {
     pub fn server_us(&self) -> u64 {
-        self.server.unwrap_or_default().us
+        self.server.unwrap_or_default()
     }
 
     pub fn postgres_us(&self) -> u64 {
-        self.postgres.unwrap_or_default().us
+        self.postgres.unwrap_or_default()
     }
 }
 
@@ -81,7 +81,7 @@ impl Lab {
         let asked = options.pg_option.iter().map(String::as_str);
         let settings: Vec<&str> = SETTINGS.into_iter().chain(asked).collect();
         let cluster = Cluster::with(&settings);
-        disk::age(cluster.socket_directory());
+        disk::age(&cluster);
         let database = Arc::new(Database::on(&cluster));
         let server =
             Server::on(&database, Settings { workers: lab.workers, ..Settings::default() });
@@ -140,20 +140,11 @@ impl Lab {
         self.own().idle_mb
     }
 
-    pub fn cluster_directory(&self) -> &std::path::Path {
-        self.own().cluster.socket_directory()
-    }
-
     /// Waits until what was measured before is on the disk; then how fast that is, if it is known.
     pub fn settle(&self) -> Option<Fdatasync> {
-        self.own.as_ref()?;
-        disk::settle(self.cluster_directory());
-        self.fdatasync()
-    }
-
-    fn fdatasync(&self) -> Option<Fdatasync> {
-        self.own.as_ref()?;
-        Some(disk::fdatasync(self.cluster_directory()))
+        let cluster = &self.own.as_ref()?.cluster;
+        disk::settle(cluster);
+        Some(disk::fdatasync(cluster.socket_directory()))
     }
 
     /// How often PostgreSQL has waited for the disk to write its log, and how long altogether.
@@ -175,8 +166,8 @@ impl Lab {
     pub fn spent(&self) -> Spent {
         let own = self.own.as_ref().map(|own| own.server.process_id());
         Spent {
-            server: own.or(self.process).map(processes::cpu_of_family),
-            postgres: own.and_then(|_| self.postmaster()).map(processes::cpu_of_family),
+            server: own.or(self.process).map(processes::family_us),
+            postgres: own.and_then(|_| self.postmaster()).map(processes::family_us),
         }
     }
 

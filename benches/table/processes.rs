@@ -2,23 +2,14 @@
 
 use std::fs;
 
-/// Of one process and its children.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Cpu {
-    /// Microseconds in user mode and in the kernel.
-    pub us: u64,
-}
-
 /// Microseconds of a clock tick: `sysconf(_SC_CLK_TCK)` is 100 on every Linux.
 const TICK_US: u64 = 10_000;
 
-/// CPU of a process, and of its living and awaited children.
-pub fn cpu_of_family(process: u32) -> Cpu {
-    let mut us = ticks(process, true).unwrap_or(0);
-    for child in children(process) {
-        us += ticks(child, false).unwrap_or(0);
-    }
-    Cpu { us: us * TICK_US }
+/// CPU microseconds, in user mode and in the kernel, of a process and its living and awaited children.
+pub fn family_us(process: u32) -> u64 {
+    let own = ticks(process, true).unwrap_or(0);
+    let living = children(process).into_iter().filter_map(|child| ticks(child, false));
+    (own + living.sum::<u64>()) * TICK_US
 }
 
 fn ticks(process: u32, with_awaited: bool) -> Option<u64> {

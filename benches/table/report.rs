@@ -133,9 +133,9 @@ pub fn resources(lab: &Lab) -> String {
         return String::new();
     }
     let process = lab.server().process_id();
-    let before = processes::cpu_of_family(process).us;
+    let before = processes::family_us(process);
     thread::sleep(Duration::from_secs(3));
-    let idle = (processes::cpu_of_family(process).us - before) as f64 / 3e6 * 100.0;
+    let idle = (processes::family_us(process) - before) as f64 / 3e6 * 100.0;
     format!(
         "Connections to PostgreSQL: {} (aim: at most 10). Threads: {} (aim: cores + 3). Resident memory: \
          {:.1} MB before the load, {:.1} MB after it (aim: 18 and 25). Idle: {idle:.1} % of a core.",

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::lab::Lab;
-use crate::processes::Cpu;
 use crate::wrk::{self, Figures};
 use crate::{bare, bare_claims, open_loop, pgbench, stored};
 
@@ -141,8 +140,8 @@ fn loop_of(lab: &Lab, count: Option<fn(&Lab) -> i64>, run: impl FnOnce() -> Figu
         }
         _ => figures.requests_per_second * lab.seconds() as f64,
     };
-    let each = |before: Option<Cpu>, after: Option<Cpu>| {
-        Some((after?.us - before?.us) as f64 / messages.max(1.0))
+    let each = |before: Option<u64>, after: Option<u64>| {
+        Some((after? - before?) as f64 / messages.max(1.0))
     };
     Outcome {
         figures,
