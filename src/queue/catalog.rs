@@ -2,9 +2,10 @@
 //!
 //! A cache, and the database decides: what was deleted is found out by the statement that uses it,
 //! and a change by another core or server drops the queue from here. However many requests miss
-//! the same queue at once, one of them asks the database.
+//! the same queue at once, one of them asks the database, for the new partitions of all of them.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,10 +20,14 @@ use super::{Engine, Error, PARTITION_DEFAULT};
 use crate::ids::{PartitionId, QueueId};
 use crate::pg::{self, GroupRow, QueueRow, Registration};
 use crate::queue_options::QueueOptions;
+use crate::runtime;
 
 /// Remembered partitions of all queues, and groups of one queue. Past it they are looked up again.
 const PARTITIONS_MAX: usize = 1_000_000;
 const GROUPS_MAX: usize = 100_000;
+/// Partitions that are created in one statement, unless one request has more. Bounds how long others
+/// wait for it.
+const CREATED_TOGETHER_MAX: usize = 2000;
 /// A queue that is deleted, created or configured again and again while it is asked for.
 const RESOLVE_ATTEMPTS: usize = 5;
 
@@ -99,13 +104,25 @@ pub(super) struct Catalog {
     loading: RefCell<HashMap<Arc<str>, Load>>,
 }
 
+/// Names of partitions, in the order in which they are locked.
+type Wanted = Rc<RefCell<BTreeSet<String>>>;
+
 /// A queue that is being looked up.
-#[derive(Default)]
 struct Load {
+    /// Whether its partitions are created.
+    create: bool,
+    /// Taken when the look-up is sent; who waits may add to it until then.
+    wanted: Wanted,
     /// Who waits for it.
     waiters: Vec<oneshot::Sender<()>>,
     /// The queue changed meanwhile: what is found may be from before, and must not be remembered.
     outdated: bool,
+}
+
+/// Whose turn it is to look a queue up.
+enum Turn {
+    Wait(oneshot::Receiver<()>),
+    Load(Wanted),
 }
 
 impl Catalog {
@@ -130,6 +147,26 @@ impl Catalog {
     fn take_outdated(&self, name: &str) -> bool {
         let mut loading = self.loading.borrow_mut();
         loading.get_mut(name).is_some_and(|load| std::mem::take(&mut load.outdated))
+    }
+
+    /// Waits for the look-up of the queue that goes on, or begins one.
+    fn join_loading(&self, name: &str, partitions: &[&str], create: bool) -> Turn {
+        let mut loading = self.loading.borrow_mut();
+        let Some(load) = loading.get_mut(name) else {
+            let wanted = partitions.iter().map(|name| (*name).to_owned()).collect();
+            let wanted = Rc::new(RefCell::new(wanted));
+            let load =
+                Load { create, wanted: Rc::clone(&wanted), waiters: Vec::new(), outdated: false };
+            loading.insert(Arc::from(name), load);
+            return Turn::Load(wanted);
+        };
+        let mut wanted = load.wanted.borrow_mut();
+        if create && load.create && wanted.len() + partitions.len() <= CREATED_TOGETHER_MAX {
+            wanted.extend(partitions.iter().map(|name| (*name).to_owned()));
+        }
+        let (done, loaded) = oneshot::channel();
+        load.waiters.push(done);
+        Turn::Wait(loaded)
     }
 
     fn remember(&self, queue: &Rc<Queue>) {
@@ -210,21 +247,37 @@ impl Engine {
             {
                 return Ok(Some(queue));
             }
-            let Some(loaded) = self.join_loading(name) else { break };
-            // Closed when the other request is done, also when it failed.
-            let _ = loaded.await;
+            match self.catalog.join_loading(name, partitions, create) {
+                // Closed when the other request is done, also when it failed.
+                Turn::Wait(loaded) => _ = loaded.await,
+                Turn::Load(wanted) => return self.load_together(name, &wanted, create).await,
+            }
             if !create && self.catalog.queue(name).is_none() {
                 return Ok(None);
             }
         }
+    }
+
+    /// Looks a queue up with the partitions that are wanted when the look-up is sent.
+    async fn load_together(
+        &self,
+        name: &str,
+        wanted: &Wanted,
+        create: bool,
+    ) -> Result<Option<Rc<Queue>>, Error> {
         let _done = Loading { catalog: &self.catalog, name };
+        // Those who waited for the look-up before this one wake now, and join.
+        runtime::yield_now().await;
         for _ in 0..RESOLVE_ATTEMPTS {
             let known = self.catalog.queue(name);
-            let wanted: Vec<String> = partitions.iter().map(|name| (*name).to_owned()).collect();
             let found = {
                 let (name, known) = (name.to_owned(), known.as_ref().map(|queue| queue.id));
-                self.run(async move |session| load(session, &name, known, &wanted, create).await)
-                    .await?
+                let wanted = Rc::clone(wanted);
+                self.run(async move |session| {
+                    let partitions = wanted.borrow().clone();
+                    load(session, &name, known, &partitions, create).await
+                })
+                .await?
             };
             if !self.catalog.take_outdated(name) {
                 return Ok(self.remember_loaded(name, known, found));
@@ -250,18 +303,6 @@ impl Engine {
         };
         self.catalog.remember_partitions(&queue, partitions);
         Some(queue)
-    }
-
-    /// `None` makes the caller the one who loads.
-    fn join_loading(&self, name: &str) -> Option<oneshot::Receiver<()>> {
-        let mut loading = self.catalog.loading.borrow_mut();
-        if let Some(load) = loading.get_mut(name) {
-            let (done, wait) = oneshot::channel();
-            load.waiters.push(done);
-            return Some(wait);
-        }
-        loading.insert(Arc::from(name), Load::default());
-        None
     }
 
     /// The group of that name, registered unless it exists. `None` when the queue is gone.
@@ -357,7 +398,7 @@ async fn load(
     session: &pg::Session,
     name: &str,
     known: Option<QueueId>,
-    partitions: &[String],
+    partitions: &BTreeSet<String>,
     create: bool,
 ) -> Result<Loaded, pg::Error> {
     let row = match known {
@@ -369,9 +410,7 @@ async fn load(
         },
     };
     let Some(id) = known.or(row.as_ref().map(|row| row.id)) else { return Ok(None) };
-    let mut names: Vec<&str> = partitions.iter().map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
+    let names: Vec<&str> = partitions.iter().map(String::as_str).collect();
     let found = if names.is_empty() {
         Vec::new()
     } else {
