@@ -17,7 +17,7 @@ use tempfile::TempDir;
 fn settings(buffer: &Path) -> Settings {
     let environment = vec![
         ("FILE_BUFFER_DIR", buffer.to_str().expect("scratch paths are UTF-8").to_owned()),
-        ("QUEEN_PUSH_PATIENCE_MS", "900".to_owned()),
+        ("QUEEN_PUSH_PATIENCE_MS", "2500".to_owned()),
     ];
     Settings { workers: 2, environment }
 }

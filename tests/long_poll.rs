@@ -5,7 +5,7 @@ mod harness;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use harness::{Server, Settings, Wire, encode, eventually, text};
+use harness::{BEFORE_A_SCAN, PATIENCE, Server, Settings, Wire, encode, eventually, text};
 use serde_json::{Value, json};
 
 /// Sends a pop that waits, without reading its answer.
@@ -29,7 +29,7 @@ fn a_waiting_pop_is_answered_by_a_push_on_another_connection() {
         let answer = wire.answer();
         assert_eq!(answer.status, 200);
         assert_eq!(answer.json()["messages"][0]["data"], n);
-        assert!(pushed.elapsed() < Duration::from_secs(2), "{:?}", pushed.elapsed());
+        assert!(pushed.elapsed() < BEFORE_A_SCAN, "{:?}", pushed.elapsed());
     }
 }
 
@@ -54,11 +54,11 @@ fn a_waiting_pop_ends_with_204_in_time() {
         assert!(server.pop(queue, "wait=true&timeout=300").is_empty());
         let waited = started.elapsed();
         assert!(waited >= Duration::from_millis(295), "{waited:?}");
-        assert!(waited < Duration::from_secs(2), "{waited:?}");
+        assert!(waited < PATIENCE, "{waited:?}");
     }
     let started = Instant::now();
     assert!(server.pop("q", "wait=true&timeout=0").is_empty());
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < PATIENCE);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_waiting_pop_takes_what_is_there_at_once() {
     server.push_all("q", "p", [1, 2, 3]);
     let started = Instant::now();
     assert_eq!(server.pop("q", "wait=true&batch=10&timeout=30000").len(), 3);
-    assert!(started.elapsed() < Duration::from_secs(5), "it does not wait to fill the batch");
+    assert!(started.elapsed() < Duration::from_secs(20), "it does not wait to fill the batch");
 }
 
 #[test]
@@ -163,6 +163,6 @@ fn a_push_on_one_server_answers_a_pop_that_waits_on_another() {
         let pushed = Instant::now();
         first.push_one("q", "p", n);
         assert_eq!(wire.answer().json()["messages"][0]["data"], n);
-        assert!(pushed.elapsed() < Duration::from_secs(2), "{:?}", pushed.elapsed());
+        assert!(pushed.elapsed() < BEFORE_A_SCAN, "{:?}", pushed.elapsed());
     }
 }

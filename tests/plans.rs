@@ -7,12 +7,13 @@ use harness::Server;
 use queen::pg::PLANNER_SETTINGS;
 use serde_json::Value;
 
-const HOT: [(&str, &str); 9] = [
+const HOT: [(&str, &str); 10] = [
     ("flush", include_str!("../src/pg/sql/flush.sql")),
     ("find_keys", include_str!("../src/pg/sql/find_keys.sql")),
     ("lock_partitions", include_str!("../src/pg/sql/lock_partitions.sql")),
     ("claim", include_str!("../src/pg/sql/claim.sql")),
     ("claim_plain", include_str!("../src/pg/sql/claim_plain.sql")),
+    ("pending_partitions", include_str!("../src/pg/sql/pending_partitions.sql")),
     ("place_group", include_str!("../src/pg/sql/place_group.sql")),
     ("ack_completed", include_str!("../src/pg/sql/ack_completed.sql")),
     ("ack_lock", include_str!("../src/pg/sql/ack_lock.sql")),

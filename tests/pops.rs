@@ -364,3 +364,31 @@ fn the_partition_that_waits_longest_is_served_first_also_after_a_restart() {
     assert_eq!(order(&server), ["c", "a", "b"]);
     assert_eq!(data(&server.pop("q", "")), ["c2"]);
 }
+
+#[test]
+fn a_server_that_is_new_to_a_wide_queue_finds_all_of_its_partitions() {
+    // A scan looks at some thousands at a time.
+    const PARTITIONS: u64 = 9000;
+    let first = Server::start();
+    configure(&first, "wide", "space", "", &json!({}));
+    let items = (0..PARTITIONS)
+        .map(|n| json!({ "queue": "wide", "partition": n.to_string(), "payload": n }));
+    first.push(&items.collect());
+    let server = Server::on(&first.database, Settings { workers: 2, ..Settings::default() });
+    let query = "batch=10000&partitions=1000&autoAck=true&consumerGroup";
+    for group in ["by-name", "by-filter"] {
+        let mut found: Vec<u64> = Vec::new();
+        loop {
+            let popped = match group {
+                "by-name" => server.pop("wide", &format!("{query}={group}")),
+                _ => pop_filter(&server, &format!("namespace=space&{query}={group}")),
+            };
+            if popped.is_empty() {
+                break;
+            }
+            found.extend(popped.iter().filter_map(|message| message["data"].as_u64()));
+        }
+        found.sort_unstable();
+        assert!(found.into_iter().eq(0..PARTITIONS), "{group}");
+    }
+}

@@ -7,11 +7,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Server, Settings, eventually};
+use harness::{BEFORE_A_SCAN, Server, Settings, eventually};
 use serde_json::{Value, json};
-
-/// How long another server may take to see what one has answered.
-const ACROSS_SERVERS: Duration = Duration::from_millis(50);
 
 /// Two servers of one core each.
 fn two() -> [Server; 2] {
@@ -78,8 +75,8 @@ fn another_server_sees_a_push_soon() {
         slowest = slowest.max(pushed.elapsed());
         assert_eq!(messages[0]["data"], n);
     }
-    // The promise is about the server; the test's own machine gets some room.
-    assert!(slowest < ACROSS_SERVERS * 4, "the slowest took {slowest:?}");
+    eprintln!("the slowest of 50 took {slowest:?}");
+    assert!(slowest < BEFORE_A_SCAN, "the slowest took {slowest:?}");
 }
 
 #[test]

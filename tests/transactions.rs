@@ -4,7 +4,7 @@ mod harness;
 
 use std::thread;
 
-use harness::{Client, Message, PATIENCE, Server, Settings, Wire, encode, eventually, text};
+use harness::{BEFORE_A_SCAN, Client, Message, Server, Settings, Wire, encode, eventually, text};
 use serde_json::{Value, json};
 
 const ROUTE: &str = "/api/v1/transaction";
@@ -560,7 +560,7 @@ fn a_commit_wakes_the_pops_that_wait_for_it() {
             assert_eq!(message["data"], expected);
             server.complete(&message);
         }
-        assert!(started.elapsed() < PATIENCE / 4, "{:?}", started.elapsed());
+        assert!(started.elapsed() < BEFORE_A_SCAN, "{:?}", started.elapsed());
     }
 }
 

@@ -269,18 +269,41 @@ pub struct PendingPartition {
     pub hidden_ms: i64,
 }
 
-/// At most `partitions_max` partitions, longest waiting first.
+/// Where a look over the partitions of a queue, or of all queues of a filter, goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookPlace {
+    priority: i32,
+    queue: i64,
+    after: String,
+}
+
+impl LookPlace {
+    pub const START: Self = Self { priority: i32::MAX, queue: 0, after: String::new() };
+
+    /// Behind a partition of the only queue.
+    pub fn behind(partition: String) -> Self {
+        Self { after: partition, ..Self::START }
+    }
+}
+
+/// What a part of a look found, and where the rest begins, if there is one.
+pub type Looked<T> = (Vec<T>, Option<LookPlace>);
+
+/// Looks at the next `count` partitions of a queue. What was found comes longest waiting first.
 pub async fn pending_partitions(
     session: &Session,
     queue: QueueId,
     group: Option<GroupId>,
-    partitions_max: i64,
-) -> Result<Vec<PendingPartition>, Error> {
+    from: &LookPlace,
+    count: i64,
+) -> Result<Looked<PendingPartition>, Error> {
     let group = group.map(|group| group.0);
     let rows = session
-        .query(&session.statements.pending_partitions, &[&queue.0, &group, &partitions_max])
+        .query(&session.statements.pending_partitions, &[&queue.0, &group, &from.after, &count])
         .await?;
-    Ok(rows.iter().map(read_pending).collect())
+    let last: Option<String> = rows.first().and_then(|row| row.get(0));
+    let rest = last.map(LookPlace::behind);
+    Ok((rows.iter().filter_map(|row| read_pending(row, 1)).collect(), rest))
 }
 
 /// The queue of a partition, as far as a filter needs to know it.
@@ -296,37 +319,41 @@ pub struct FilteredQueue {
 /// Higher priorities first.
 pub async fn pending_partitions_of_filter(
     session: &Session,
-    namespace: &str,
-    task: &str,
+    (namespace, task): (&str, &str),
     group: &str,
-    partitions_max: i64,
-) -> Result<Vec<(PendingPartition, FilteredQueue)>, Error> {
+    from: &LookPlace,
+    count: i64,
+) -> Result<Looked<(PendingPartition, FilteredQueue)>, Error> {
+    let LookPlace { priority, queue, after } = from;
     let rows = session
         .query_rare(
             include_str!("sql/pending_partitions_of_filter.sql"),
-            &[&namespace, &task, &group, &partitions_max],
+            &[&namespace, &task, &group, priority, queue, after, &count],
         )
         .await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let queue = FilteredQueue {
-                name: row.get(3),
-                namespace: row.get(4),
-                task: row.get(5),
-                priority: row.get(6),
-            };
-            (read_pending(row), queue)
-        })
-        .collect())
+    let rest = rows.first().and_then(|row| {
+        let priority = row.get::<_, Option<i32>>(0)?;
+        Some(LookPlace { priority, queue: row.get(1), after: row.get(2) })
+    });
+    let found = rows.iter().filter_map(|row| {
+        let queue = || FilteredQueue {
+            name: row.get(6),
+            namespace: row.get(7),
+            task: row.get(8),
+            priority: row.get(9),
+        };
+        read_pending(row, 3).map(|pending| (pending, queue()))
+    });
+    Ok((found.collect(), rest))
 }
 
-fn read_pending(row: &Row) -> PendingPartition {
-    PendingPartition {
-        partition: PartitionId(row.get(0)),
-        name: row.get(1),
-        hidden_ms: row.get::<_, Option<i64>>(2).unwrap_or(0),
-    }
+/// The partition that the columns from `at` on name, if they do.
+fn read_pending(row: &Row, at: usize) -> Option<PendingPartition> {
+    Some(PendingPartition {
+        partition: PartitionId(row.get::<_, Option<i64>>(at)?),
+        name: row.get(at + 1),
+        hidden_ms: row.get::<_, Option<i64>>(at + 2).unwrap_or(0),
+    })
 }
 
 fn deleted_meanwhile() -> Error {

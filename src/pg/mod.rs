@@ -29,10 +29,10 @@ pub use ack::{
     overdue_segment, release_lease,
 };
 pub use catalog::{
-    FilteredQueue, GroupRow, GroupStart, PartitionNames, PendingPartition, QueueRow, Registration,
-    configure_queue, delete_queue, ensure_filter_group, ensure_group, ensure_partitions,
-    ensure_queue, forget_early_groups, group_by_name, partition_names, pending_partitions,
-    pending_partitions_of_filter, queue_by_name, register_early,
+    FilteredQueue, GroupRow, GroupStart, LookPlace, PartitionNames, PendingPartition, QueueRow,
+    Registration, configure_queue, delete_queue, ensure_filter_group, ensure_group,
+    ensure_partitions, ensure_queue, forget_early_groups, group_by_name, partition_names,
+    pending_partitions, pending_partitions_of_filter, queue_by_name, register_early,
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, claim_plain, place_group};
 pub use connect::{ConnectSettings, look_up_addresses};

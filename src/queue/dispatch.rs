@@ -17,9 +17,17 @@ use hashbrown::HashMap;
 
 use super::source::{GroupKey, Labels, Source};
 use crate::ids::PartitionId;
+use crate::pg::LookPlace;
 
 /// A scan older than this does not speak for other servers any more.
 pub const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// Between the parts of a scan that nobody waits for, so that a large queue costs no more of the database
+/// than a small one.
+pub const SCAN_PAUSE: Duration = Duration::from_secs(1);
+/// Ready partitions below which the next part of a scan is read before they are needed.
+const READY_MIN: usize = 1000;
+/// Ready partitions from which a scan goes no further. Protects memory.
+const READY_MAX: usize = 20_000;
 /// Whoever reserved a partition for longer than this has lost it.
 const RESERVATION_MAX: Duration = Duration::from_mins(1);
 
@@ -109,6 +117,11 @@ impl ReadyQueue {
     fn is_empty(&self) -> bool {
         self.0.values().all(VecDeque::is_empty)
     }
+
+    /// With entries that count no more.
+    fn len(&self) -> usize {
+        self.0.values().map(VecDeque::len).sum()
+    }
 }
 
 struct Ring<R> {
@@ -119,12 +132,17 @@ struct Ring<R> {
     waiters: VecDeque<Ask<R>>,
     /// Length of `waiters` at which the polls that went away are swept out.
     sweep_at: usize,
+    /// When a scan came to the end of the partitions; `None` while none has.
     scanned_at: Option<Instant>,
+    /// Where the scan goes on that has come a part of its way.
+    scan_from: Option<LookPlace>,
+    /// When its last part was read.
+    part_at: Option<Instant>,
     scanning: bool,
-    /// The scan that is under way began before the group was moved, and counts for nothing.
+    /// The part that is being read began before the group was moved, and counts for nothing.
     scan_again: bool,
-    /// The last scan named only part of the partitions.
-    truncated: bool,
+    /// Somebody asked since the last tick.
+    asked: bool,
 }
 
 impl<R> Ring<R> {
@@ -137,9 +155,11 @@ impl<R> Ring<R> {
             waiters: VecDeque::new(),
             sweep_at: SWEEP_MIN,
             scanned_at: None,
+            scan_from: None,
+            part_at: None,
             scanning: false,
             scan_again: false,
-            truncated: false,
+            asked: false,
         }
     }
 }
@@ -154,6 +174,13 @@ const SWEEP_MIN: usize = 64;
 pub struct Scanned {
     pub known: Known,
     pub hidden_ms: i64,
+}
+
+/// What a part of a scan found.
+pub struct ScanPart {
+    pub found: Vec<Scanned>,
+    /// Where the scan goes on, unless this was the last part.
+    pub rest: Option<LookPlace>,
 }
 
 pub struct Dispatch<R> {
@@ -184,9 +211,12 @@ impl<R> Dispatch<R> {
             self.keys.entry(key.source.clone()).or_default().push(key.clone());
         }
         let ring = self.rings.entry(key.clone()).or_insert_with_key(|key| Ring::new(key.clone()));
-        let Some(mut ask) = ring.serve(ask, now, reserve) else { return false };
-        let stale = ring.scan_is_stale(now);
-        if !ask.wait && !stale && !ring.scanning {
+        ring.asked = true;
+        let Some(mut ask) = ring.serve(ask, now, reserve) else {
+            return ring.scanned_at.is_none() && ring.begin_scan(now);
+        };
+        let scan = ring.begin_scan(now);
+        if !ask.wait && !ring.scanning {
             // The answer that nothing is there. Nobody listens any more if this fails.
             let _ = ask.grant.send(Vec::new());
             return false;
@@ -197,15 +227,21 @@ impl<R> Dispatch<R> {
         }
         ask.partitions_max = ask.partitions_max.max(1);
         ring.waiters.push_back(ask);
-        stale && !std::mem::replace(&mut ring.scanning, true)
+        scan
     }
 
-    /// The result of a scan that [`Self::ask`] or [`Self::due_scans`] asked for; `None` when it
-    /// failed. Answers whether the caller must scan once more.
+    /// Where the scan of a group begins that the caller was told to make, or goes on.
+    pub fn scan_from(&self, key: &GroupKey) -> LookPlace {
+        let place = self.rings.get(key).and_then(|ring| ring.scan_from.clone());
+        place.unwrap_or(LookPlace::START)
+    }
+
+    /// What the part found that [`Self::ask`] or [`Self::due_scans`] asked for; `None` when it
+    /// failed. Answers whether the caller must read the next one.
     pub fn scanned(
         &mut self,
         key: &GroupKey,
-        found: Option<(Vec<Scanned>, bool)>,
+        part: Option<ScanPart>,
         now: Instant,
         reserve: Reserve<'_, R>,
     ) -> bool {
@@ -214,17 +250,26 @@ impl<R> Dispatch<R> {
             return true;
         }
         ring.scanning = false;
-        let succeeded = found.is_some();
-        if let Some((partitions, truncated)) = found {
-            ring.scanned_at = Some(now);
-            ring.truncated = truncated;
-            for scanned in partitions {
+        let succeeded = part.is_some();
+        if let Some(ScanPart { found, rest }) = part {
+            ring.part_at = Some(now);
+            if rest.is_none() {
+                ring.scanned_at = Some(now);
+            }
+            ring.scan_from = rest;
+            for scanned in found {
                 if let Some(until) = ring.learn(scanned, now) {
                     self.timers.push(Reverse((until.0, until.1, key.clone())));
                 }
             }
         }
         ring.serve_waiters(now, reserve);
+        ring.waiters.retain(|waiter| !waiter.grant.is_canceled());
+        if succeeded && !ring.waiters.is_empty() && ring.scanned_at.is_none() {
+            // What they wait for may be in the rest.
+            ring.scanning = true;
+            return true;
+        }
         // Whoever does not wait has its answer now: nothing is there, or, when the scan failed and
         // the channel just closes, nobody knows.
         let (waiting, answered) = ring.waiters.drain(..).partition(|waiter| waiter.wait);
@@ -298,7 +343,7 @@ impl<R> Dispatch<R> {
             match &ring.key.source {
                 Source::Queue(name) if &**name == queue && deleted => ring.forget(),
                 // What rests may rest for a delay or a window that the queue has no longer.
-                Source::Queue(name) if &**name == queue => ring.scanned_at = None,
+                Source::Queue(name) if &**name == queue => ring.distrust(),
                 Source::Queue(_) => {}
                 Source::Filter { .. } => ring.forget_queue(queue),
             }
@@ -315,8 +360,7 @@ impl<R> Dispatch<R> {
                 Source::Queue(_) => continue,
                 Source::Filter { .. } => ring.forget_queue(queue),
             }
-            ring.scanned_at = None;
-            ring.scan_again = ring.scanning;
+            ring.distrust();
             if !ring.waiters.is_empty() && !std::mem::replace(&mut ring.scanning, true) {
                 due.push(ring.key.clone());
             }
@@ -342,9 +386,7 @@ impl<R> Dispatch<R> {
 
     /// What other servers did may have been missed: no scan counts any more.
     pub fn scans_are_stale(&mut self) {
-        for ring in self.rings.values_mut() {
-            ring.scanned_at = None;
-        }
+        self.rings.values_mut().for_each(Ring::distrust);
     }
 
     /// Moves partitions whose time has come into the rings and serves who waits for them.
@@ -363,13 +405,15 @@ impl<R> Dispatch<R> {
         self.timers.peek().map(|Reverse((due, _, _))| *due)
     }
 
-    /// The groups that somebody waits for and whose scan is old; each is to be scanned now.
+    /// The groups that somebody waits for and whose scan is old, and those that somebody asks for and
+    /// whose scan has come a part of its way. A part of each is to be read now.
     pub fn due_scans(&mut self, now: Instant) -> Vec<GroupKey> {
         let mut due = Vec::new();
         for (key, ring) in &mut self.rings {
             ring.waiters.retain(|waiter| !waiter.grant.is_canceled());
-            if !ring.waiters.is_empty() && ring.scan_is_stale(now) && !ring.scanning {
-                ring.scanning = true;
+            let waited_for = !ring.waiters.is_empty();
+            let asked = std::mem::take(&mut ring.asked) || waited_for;
+            if (waited_for && ring.begin_scan(now)) || (asked && ring.go_on_scanning()) {
                 due.push(key.clone());
             }
         }
@@ -388,9 +432,29 @@ impl<R> Ring<R> {
         self.ready = ReadyQueue::default();
     }
 
-    fn scan_is_stale(&self, now: Instant) -> bool {
-        self.scanned_at.is_none_or(|at| now.duration_since(at) >= SCAN_INTERVAL)
-            || (self.truncated && self.ready.is_empty())
+    /// What scans found so far counts for nothing.
+    fn distrust(&mut self) {
+        self.scanned_at = None;
+        self.scan_from = None;
+        self.part_at = None;
+        self.scan_again = self.scanning;
+    }
+
+    /// Whether the caller must read a part of a scan, because too little is known.
+    fn begin_scan(&mut self, now: Instant) -> bool {
+        let is_old = |at: Option<Instant>, age| at.is_none_or(|at| now.duration_since(at) >= age);
+        let due = match self.scanned_at {
+            None => self.ready.len() < READY_MIN,
+            at => is_old(at, SCAN_INTERVAL) && is_old(self.part_at, SCAN_PAUSE),
+        };
+        due && !std::mem::replace(&mut self.scanning, true)
+    }
+
+    /// Whether the caller must read the next part, so that no partition is left out for long because
+    /// there are others.
+    fn go_on_scanning(&mut self) -> bool {
+        let due = self.scan_from.is_some() && self.ready.len() < READY_MAX;
+        due && !std::mem::replace(&mut self.scanning, true)
     }
 
     fn is_ready(&self, partition: PartitionId) -> bool {
@@ -425,7 +489,7 @@ impl<R> Ring<R> {
     /// The next scan tells what is left of a queue.
     fn forget_queue(&mut self, queue: &str) {
         self.partitions.retain(|_, partition| &*partition.known.labels.queue != queue);
-        self.scanned_at = None;
+        self.distrust();
     }
 
     fn grew(&mut self, known: &Known) {

@@ -9,27 +9,22 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_channel::oneshot;
 use hashbrown::HashMap;
 
-use super::dispatch::{Ask, Dispatch, Known, Outcome, Scanned};
+use super::dispatch::{Ask, Dispatch, Known, Outcome, SCAN_PAUSE, ScanPart, Scanned};
 use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
 use crate::ids::{GroupId, PartitionId};
-use crate::pg;
+use crate::pg::{self, LookPlace};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
 
-/// How often the owner looks for polls whose scan is old.
-const SCAN_TICK: Duration = Duration::from_secs(1);
-/// Partitions that one scan names. Bounds its time and memory; the ring asks again when it is
-/// through with them.
-const SCAN_PARTITIONS_MAX: i64 = 10_000;
-
-/// What a scan found, and whether there was more.
-type Found = (Vec<Scanned>, bool);
+/// Partitions that one part of a scan looks at. Bounds its time, in which a connection does nothing
+/// else, and its memory.
+const SCAN_PARTITIONS: i64 = 4000;
 
 /// What cores tell each other.
 pub enum Message {
@@ -350,20 +345,22 @@ impl Engine {
         result
     }
 
-    /// Reads from the database which partitions a group may find something in.
+    /// Reads from the database which partitions a group may find something in, part by part for as
+    /// long as somebody waits for it.
     async fn scan(self: Rc<Self>, key: GroupKey) {
         loop {
-            let found = match &key.source {
-                Source::Queue(queue) => self.scan_queue(queue, &key.group).await,
+            let from = self.dispatch.borrow().scan_from(&key);
+            let part = match &key.source {
+                Source::Queue(queue) => self.scan_queue(queue, &key.group, from).await,
                 Source::Filter { namespace, task } => {
-                    self.scan_filter(namespace, task, &key.group).await
+                    self.scan_filter(namespace, task, &key.group, from).await
                 }
             };
-            if let Err(error) = &found {
+            if let Err(error) = &part {
                 tracing::debug!(?key, %error, "a scan failed");
             }
             let again = self.with_dispatch(|dispatch, now, reserve| {
-                dispatch.scanned(&key, found.ok(), now, reserve)
+                dispatch.scanned(&key, part.ok(), now, reserve)
             });
             if !again {
                 return;
@@ -371,15 +368,20 @@ impl Engine {
         }
     }
 
-    async fn scan_queue(&self, queue: &str, group: &Arc<str>) -> Result<Found, Error> {
+    async fn scan_queue(
+        &self,
+        queue: &str,
+        group: &Arc<str>,
+        from: LookPlace,
+    ) -> Result<ScanPart, Error> {
         let Some(queue) = self.find_queue(queue).await? else {
-            return Ok((Vec::new(), false));
+            return Ok(ScanPart { found: Vec::new(), rest: None });
         };
         let group = self.find_group(&queue, group).await?.map(|group| group.id);
         let id = queue.id;
-        let found = self
+        let (found, rest) = self
             .run(async move |session| {
-                pg::pending_partitions(session, id, group, SCAN_PARTITIONS_MAX).await
+                pg::pending_partitions(session, id, group, &from, SCAN_PARTITIONS).await
             })
             .await?;
         let scanned = |found: pg::PendingPartition| Scanned {
@@ -390,8 +392,7 @@ impl Engine {
             },
             hidden_ms: found.hidden_ms,
         };
-        let truncated = is_truncated(&found);
-        Ok((found.into_iter().map(scanned).collect(), truncated))
+        Ok(ScanPart { found: found.into_iter().map(scanned).collect(), rest })
     }
 
     async fn scan_filter(
@@ -399,21 +400,16 @@ impl Engine {
         namespace: &Arc<str>,
         task: &Arc<str>,
         group: &Arc<str>,
-    ) -> Result<Found, Error> {
+        from: LookPlace,
+    ) -> Result<ScanPart, Error> {
         let (namespace, task, group) = (Arc::clone(namespace), Arc::clone(task), Arc::clone(group));
-        let found = self
+        let (found, rest) = self
             .run(async move |session| {
-                pg::pending_partitions_of_filter(
-                    session,
-                    &namespace,
-                    &task,
-                    &group,
-                    SCAN_PARTITIONS_MAX,
-                )
-                .await
+                let filter = (&*namespace, &*task);
+                pg::pending_partitions_of_filter(session, filter, &group, &from, SCAN_PARTITIONS)
+                    .await
             })
             .await?;
-        let truncated = is_truncated(&found);
         let mut queues: HashMap<String, Arc<Labels>> = HashMap::new();
         let scanned = found.into_iter().map(|(found, queue)| {
             let labels = queues.entry(queue.name.clone()).or_insert_with(|| {
@@ -433,12 +429,12 @@ impl Engine {
                 hidden_ms: found.hidden_ms,
             }
         });
-        Ok((scanned.collect(), truncated))
+        Ok(ScanPart { found: scanned.collect(), rest })
     }
 
     /// Wakes partitions whose lease or delay is over, and scans for polls that wait long.
     pub(super) async fn dispatch_clock(self: Rc<Self>) {
-        let mut next_tick = Instant::now() + SCAN_TICK;
+        let mut next_tick = Instant::now() + SCAN_PAUSE;
         while !self.stopping.get() {
             let timer = self.dispatch.borrow().next_timer();
             let due = timer.map_or(next_tick, |timer| timer.min(next_tick));
@@ -446,7 +442,7 @@ impl Engine {
             self.with_dispatch(|dispatch, now, reserve| dispatch.advance(now, reserve));
             let now = Instant::now();
             if now >= next_tick {
-                next_tick = now + SCAN_TICK;
+                next_tick = now + SCAN_PAUSE;
                 self.scan_due(now);
             }
         }
@@ -469,8 +465,4 @@ impl Engine {
         });
         let _ = runtime::timeout(due.saturating_duration_since(Instant::now()), changed).await;
     }
-}
-
-fn is_truncated<T>(found: &[T]) -> bool {
-    i64::try_from(found.len()).is_ok_and(|found| found >= SCAN_PARTITIONS_MAX)
 }

@@ -23,7 +23,10 @@ pub use time::Time;
 pub use wire::Wire;
 
 /// Longer than anything on a loaded machine takes, shorter than a reader's patience.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What a waiting pop hears of later came by the scan that is its safety net, every 5 s.
+pub const BEFORE_A_SCAN: Duration = Duration::from_secs(4);
 
 /// How long a condition is left alone between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -115,8 +115,7 @@ WITH request AS MATERIALIZED (
     SELECT w.*, f.to_offset + 1 AS new_end,
            -- The cursor waits until the messages could be read.
            NOT w.auto_ack OR f.encrypted AS leased,
-           first_value(w.lease) OVER pop AS new_lease,
-           array_agg(w.partition_id) OVER pop AS pop_partitions
+           first_value(w.lease) OVER pop AS new_lease
     FROM wanted w
     JOIN (SELECT place, max(to_offset) AS to_offset, bool_or(encrypted) AS encrypted
           FROM found GROUP BY place) f USING (place)
@@ -133,10 +132,11 @@ WITH request AS MATERIALIZED (
     WHERE t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id + 0 = ANY (ARRAY[t.group_id])
 ), shared AS (
     INSERT INTO shared_leases (lease_id, group_id, partitions, lease_until)
-    SELECT DISTINCT ON (t.new_lease) t.new_lease, t.group_id, t.pop_partitions,
+    SELECT t.new_lease, t.group_id, array_agg(t.partition_id ORDER BY t.place),
            clock_timestamp() + t.lease_seconds * interval '1 s'
     FROM taken t
-    WHERE t.leased AND cardinality(t.pop_partitions) > 1
+    GROUP BY t.new_lease, t.group_id, t.lease_seconds
+    HAVING count(*) > 1 AND bool_or(t.leased)
     ON CONFLICT DO NOTHING
 ), passed AS (
     UPDATE consumers c

@@ -1,10 +1,16 @@
--- Partitions of a queue in which a group may find something to read, longest waiting first, and
--- when: ms from now, 0 for at once. $1 queue, $2 group or null, $3 the most to name.
-WITH pending AS MATERIALIZED (
+-- Of the next partitions of a queue, by name, those in which a group may find something to read,
+-- longest waiting first, and when: ms from now, 0 for at once. $1 queue, $2 group or null, $3 the name
+-- after which to go on, empty at the beginning, $4 how many to look at.
+-- Each row begins with the name after which the next look goes on, null at the end of the queue. One
+-- row without a partition comes back where there is nothing.
+WITH looked AS MATERIALIZED (
+    SELECT id, name, next_offset, first_offset, last_push_at
+    FROM partitions WHERE queue_id = $1 AND name > $3 ORDER BY name LIMIT $4
+), pending AS MATERIALIZED (
     SELECT p.id, p.name, coalesce(c.cursor, p.first_offset) AS cursor,
            greatest(0, ceil(1000 * extract(epoch FROM greatest(c.lease_until, c.retry_at) - now())))::bigint
                AS hidden_ms
-    FROM (SELECT * FROM partitions WHERE queue_id = $1 OFFSET 0) p
+    FROM looked p
     LEFT JOIN groups g ON g.id = $2
     LEFT JOIN LATERAL (
         SELECT * FROM consumers WHERE partition_id = p.id AND group_id + 0 = $2 OFFSET 0
@@ -12,11 +18,10 @@ WITH pending AS MATERIALIZED (
     WHERE p.next_offset > coalesce(c.cursor, p.first_offset)
       -- Where the group has no place yet and starts later than the newest message, nothing waits.
       AND (c.cursor IS NOT NULL OR g.start_from IS NULL OR p.last_push_at >= g.start_from)
-    ORDER BY p.last_push_at NULLS FIRST, p.id
-    LIMIT $3
 )
-SELECT n.id, n.name, n.hidden_ms
-FROM pending n
+SELECT rest.name, n.id, n.name, n.hidden_ms
+FROM (SELECT CASE WHEN count(*) = $4 THEN max(name) END AS name FROM looked) rest
+LEFT JOIN pending n ON true
 LEFT JOIN LATERAL (
     SELECT s.created_at FROM segments s
     WHERE s.partition_id = n.id AND s.last_offset >= n.cursor

@@ -7,24 +7,22 @@ const Q: PartitionId = PartitionId(2);
 
 #[test]
 fn a_failed_scan_is_not_an_empty_answer() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.start += SCAN_INTERVAL;
     let (scan, mut grant) = world.ask(false, None);
     let (_, mut waiting) = world.ask(true, None);
     assert!(scan);
-    let key = world.key.clone();
-    world.dispatch.scanned(&key, None, world.start, &|_, known| known.partition);
+    world.scanned(None);
     assert!(grant.try_recv().is_err());
     assert_eq!(waiting.try_recv().unwrap(), None, "who waits goes on waiting");
 }
 
 #[test]
 fn a_group_that_moved_is_scanned_before_anybody_is_answered() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.grew(P);
     assert_eq!(world.pop(), [P]);
     world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, true);
-    let key = world.key.clone();
     assert!(
         world.dispatch.regrouped("q", "g").is_empty(),
         "nobody waits, so the next request scans"
@@ -32,33 +30,32 @@ fn a_group_that_moved_is_scanned_before_anybody_is_answered() {
     let (scan, mut grant) = world.ask(false, None);
     assert!(scan);
     let found = || vec![Scanned { known: known("q", 0, P), hidden_ms: 0 }];
-    world.dispatch.scanned(&key, Some((found(), false)), world.start, &|_, known| known.partition);
+    world.scanned(whole(found()));
     assert_eq!(grant.try_recv().unwrap(), Some(vec![P]));
 }
 
 #[test]
 fn a_scan_that_began_before_a_group_moved_counts_for_nothing() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.start += SCAN_INTERVAL;
     let (scan, mut grant) = world.ask(false, None);
     assert!(scan);
-    let key = world.key.clone();
     assert!(world.dispatch.regrouped("q", "g").is_empty(), "a scan is under way");
-    let nothing = || Some((Vec::new(), false));
-    assert!(world.dispatch.scanned(&key, nothing(), world.start, &|_, known| known.partition));
+    let nothing = || whole(Vec::new());
+    assert!(world.scanned(nothing()));
     assert_eq!(grant.try_recv().unwrap(), None, "it is not answered yet");
-    assert!(!world.dispatch.scanned(&key, nothing(), world.start, &|_, known| known.partition));
+    assert!(!world.scanned(nothing()));
     assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
 }
 
 #[test]
 fn a_waiting_poll_is_served_by_the_scan_after_a_group_moved() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     let (_, mut waiting) = world.ask(true, None);
     let key = world.key.clone();
     assert_eq!(world.dispatch.regrouped("q", "g"), std::slice::from_ref(&key));
     let found = vec![Scanned { known: known("q", 0, P), hidden_ms: 0 }];
-    world.dispatch.scanned(&key, Some((found, false)), world.start, &|_, known| known.partition);
+    world.scanned(whole(found));
     assert_eq!(waiting.try_recv().unwrap(), Some(vec![P]));
 }
 
@@ -72,6 +69,70 @@ fn known(queue: &str, priority: i32, partition: PartitionId) -> Known {
     Known { partition, name: Arc::from(format!("p{}", partition.0)), labels: Arc::new(labels) }
 }
 
+/// A scan in one part.
+fn whole(found: Vec<Scanned>) -> ScanPart {
+    ScanPart { found, rest: None }
+}
+
+fn part(found: Vec<Scanned>) -> ScanPart {
+    ScanPart { found, rest: Some(LookPlace::behind("m".to_owned())) }
+}
+
+fn ready(partition: PartitionId) -> Scanned {
+    Scanned { known: known("q", 0, partition), hidden_ms: 0 }
+}
+
+#[test]
+fn a_scan_in_parts_goes_on_until_who_waits_is_served() {
+    let mut world = World::new();
+    let (scan, mut waiting) = world.ask(true, None);
+    assert!(scan);
+    assert_eq!(world.dispatch.scan_from(&world.key), LookPlace::START);
+    assert!(world.scanned(part(Vec::new())), "what is waited for may be in the rest");
+    assert_eq!(world.dispatch.scan_from(&world.key), LookPlace::behind("m".to_owned()));
+    assert!(!world.scanned(part(vec![ready(P)])));
+    assert_eq!(waiting.try_recv().unwrap(), Some(vec![P]));
+    // Nobody waits; the tick goes on for who asked, and at the end there is no more to read.
+    assert_eq!(world.dispatch.due_scans(world.start), std::slice::from_ref(&world.key));
+    assert!(!world.scanned(whole(Vec::new())));
+    assert!(world.dispatch.due_scans(world.start).is_empty());
+    assert_eq!(world.dispatch.scan_from(&world.key), LookPlace::START);
+}
+
+#[test]
+fn who_does_not_wait_is_told_that_nothing_is_there_at_the_end_of_the_first_scan() {
+    let mut world = World::new();
+    let (_, mut grant) = world.ask(false, None);
+    assert!(world.scanned(part(Vec::new())));
+    assert_eq!(grant.try_recv().unwrap(), None);
+    assert!(!world.scanned(whole(Vec::new())));
+    assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
+    // The parts of a later scan are for the news of other servers only.
+    world.start += SCAN_INTERVAL;
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(scan);
+    assert!(!world.scanned(part(Vec::new())));
+    assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(!scan, "the next part has time");
+    assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
+    world.start += SCAN_PAUSE;
+    assert!(world.ask(false, None).0);
+}
+
+#[test]
+fn the_next_part_is_read_before_the_last_one_is_used_up() {
+    let mut world = World::new();
+    let (_, _waiting) = world.ask(true, None);
+    let many = (1..=i64::try_from(READY_MIN + 2).unwrap()).map(|id| ready(PartitionId(id)));
+    assert!(!world.scanned(part(many.collect())));
+    assert!(!world.ask(false, None).0);
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(scan, "few are left");
+    assert!(grant.try_recv().unwrap().is_some());
+    assert!(!world.ask(false, None).0, "it is being read");
+}
+
 struct World {
     dispatch: Dispatch<PartitionId>,
     key: GroupKey,
@@ -79,15 +140,22 @@ struct World {
 }
 
 impl World {
-    /// A ring whose first scan found nothing.
-    fn scanned() -> Self {
+    fn new() -> Self {
         let key = GroupKey { source: Source::Queue(Arc::from("q")), group: Arc::from("g") };
-        let mut world = Self { dispatch: Dispatch::default(), key, start: Instant::now() };
+        Self { dispatch: Dispatch::default(), key, start: Instant::now() }
+    }
+
+    fn scanned(&mut self, part: impl Into<Option<ScanPart>>) -> bool {
+        let key = self.key.clone();
+        self.dispatch.scanned(&key, part.into(), self.start, &|_, known| known.partition)
+    }
+
+    /// A ring whose first scan found nothing.
+    fn empty() -> Self {
+        let mut world = Self::new();
         let (scan, mut grant) = world.ask(false, None);
         assert!(scan, "the first request of a group asks for a scan");
-        world.dispatch.scanned(&world.key, Some((Vec::new(), false)), world.start, &|_, known| {
-            known.partition
-        });
+        world.scanned(whole(Vec::new()));
         assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
         world
     }
@@ -119,7 +187,7 @@ impl World {
 
 #[test]
 fn partitions_are_granted_in_the_order_in_which_they_became_ready() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.grew(Q);
     world.grew(P);
     world.grew(Q);
@@ -130,7 +198,7 @@ fn partitions_are_granted_in_the_order_in_which_they_became_ready() {
 
 #[test]
 fn a_partition_that_grew_while_it_was_claimed_is_not_forgotten() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.grew(P);
     assert_eq!(world.pop(), [P]);
     world.grew(P);
@@ -142,7 +210,7 @@ fn a_partition_that_grew_while_it_was_claimed_is_not_forgotten() {
 
 #[test]
 fn one_growth_wakes_the_first_waiter_only_and_a_gone_one_is_passed_over() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     let (_, gone) = world.ask(true, None);
     let (_, mut elsewhere) = world.ask(true, Some("p2"));
     let (_, mut first) = world.ask(true, None);
@@ -159,7 +227,7 @@ fn one_growth_wakes_the_first_waiter_only_and_a_gone_one_is_passed_over() {
 
 #[test]
 fn a_released_lease_brings_back_only_what_has_more_to_read() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     for (more, pending, expected) in
         [(false, false, vec![]), (true, false, vec![P]), (false, true, vec![P])]
     {
@@ -177,7 +245,7 @@ fn a_released_lease_brings_back_only_what_has_more_to_read() {
 
 #[test]
 fn a_lease_that_runs_out_wakes_who_waits() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.grew(P);
     assert_eq!(world.pop(), [P]);
     world.outcome(P, Outcome::Leased { ms: 1000, more: false }, true);
@@ -194,7 +262,7 @@ fn a_lease_that_runs_out_wakes_who_waits() {
 
 #[test]
 fn a_claim_without_reservation_does_not_hide_what_grew_meanwhile() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.grew(P);
     world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, false);
     assert_eq!(world.pop(), []);
@@ -206,7 +274,7 @@ fn a_claim_without_reservation_does_not_hide_what_grew_meanwhile() {
 
 #[test]
 fn a_waiting_poll_makes_old_scans_due() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     let later = world.start + SCAN_INTERVAL;
     assert!(world.dispatch.due_scans(later).is_empty(), "nobody waits");
     let (_, waiter) = world.ask(true, None);
@@ -214,14 +282,14 @@ fn a_waiting_poll_makes_old_scans_due() {
     assert!(world.dispatch.due_scans(later).is_empty(), "one scan at a time");
     let found = Scanned { known: known("q", 0, P), hidden_ms: 0 };
     let key = world.key.clone();
-    world.dispatch.scanned(&key, Some((vec![found], false)), later, &|_, known| known.partition);
+    world.dispatch.scanned(&key, Some(whole(vec![found])), later, &|_, known| known.partition);
     let mut waiter = waiter;
     assert_eq!(waiter.try_recv().unwrap(), Some(vec![P]));
 }
 
 #[test]
 fn a_deleted_queue_leaves_no_partitions_behind() {
-    let mut world = World::scanned();
+    let mut world = World::empty();
     world.grew(P);
     world.dispatch.queue_changed("q", true);
     assert_eq!(world.pop(), []);
@@ -235,9 +303,8 @@ fn filtered() -> World {
     let key = GroupKey { source, group: Arc::from("g") };
     let mut world = World { dispatch: Dispatch::default(), key, start: Instant::now() };
     let _ = world.ask(false, None);
-    let key = world.key.clone();
-    let nothing = Some((Vec::new(), false));
-    world.dispatch.scanned(&key, nothing, world.start, &|_, known| known.partition);
+    let nothing = whole(Vec::new());
+    world.scanned(nothing);
     world
 }
 
