@@ -1,8 +1,8 @@
 //! Times of the hot path's pieces, and how often each allocates: `cargo bench --bench hot`.
 //!
 //! One piece for each step that a payload takes between a socket and a batch, and back. No piece
-//! waits for anything, so what differs between two runs is the code or the machine. What needs
-//! PostgreSQL, batches and deliveries, is not here: the tables of `benches/table` show it whole.
+//! waits for anything, so what differs between two runs is the code or the machine. Deliveries are made
+//! of rows as PostgreSQL sends them, so they are not here: the tables of `benches/table` show them whole.
 
 mod ack;
 mod allocations;

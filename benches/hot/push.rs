@@ -1,5 +1,6 @@
-//! Pushes: from what became of the items to an answer.
+//! Pushes: from requests to the columns of a flush, and from what became of the items to an answer.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,12 +9,23 @@ use queen::api::{Answer, push};
 use queen::http::Status;
 use queen::http::response::{Connection, DateCache, Options};
 use queen::ids::{Offset, TransactionName};
-use queen::queue::{PushItem, Pushed, Stored, Target, line};
+use queen::queue::{Batch, PushItem, PushRequest, Pushed, Stored, Target, line};
 
 use super::measure::Measure;
 use super::samples::{Ids, MANY, PARTITION, count, payload, queue};
 
+/// Requests of one flush under load.
+const REQUESTS: usize = 32;
+
 pub fn measure(measure: &mut Measure) {
+    for (ids, kind) in Ids::ALL {
+        let requests: Vec<Rc<PushRequest>> =
+            (0..REQUESTS).map(|n| Rc::new(request(n, kind))).collect();
+        let name = format!("batch of {REQUESTS}{ids}");
+        measure.piece("push", &name, Throughput::Elements(count(REQUESTS)), || {
+            Batch::of(requests.clone()).all_columns().lines.len()
+        });
+    }
     let options = Options::new(DateCache::new().at(SystemTime::now()), Connection::Stays);
     for items in [1, MANY] {
         for (ids, kind) in Ids::ALL {
@@ -28,6 +40,13 @@ pub fn measure(measure: &mut Measure) {
             });
         }
     }
+}
+
+/// A request of one message to a partition of its own.
+fn request(n: usize, ids: Ids) -> PushRequest {
+    let Pushed { lines, items, mut targets, .. } = pushed(1, ids);
+    targets[0].partition.0 += i64::try_from(n).unwrap_or(0);
+    PushRequest { lines, items, targets }
 }
 
 /// Items of one partition, all stored.

@@ -40,7 +40,7 @@ pub use dispatch::Known;
 pub use groups::Sought;
 pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
-pub use push::{PushItem, PushPlan, PushTarget, Pushed, Stored, Target};
+pub use push::{Batch, PushItem, PushPlan, PushRequest, PushTarget, Pushed, Stored, Target};
 pub use settle::{AckStatus, Refusal, Settled};
 pub use source::{Labels, Source};
 pub use spill::Spill;

@@ -86,7 +86,7 @@ pub struct Pushed {
 
 /// A plan whose targets are known, with lines as they are stored.
 #[derive(Clone)]
-pub(super) struct PushRequest {
+pub struct PushRequest {
     pub lines: Vec<u8>,
     pub items: Vec<PushItem>,
     pub targets: Vec<Target>,
@@ -151,7 +151,8 @@ struct Source {
     item: usize,
 }
 
-pub(super) struct Batch {
+/// The requests of one flush.
+pub struct Batch {
     requests: Vec<Rc<PushRequest>>,
     /// One for each request that waits for its own answer.
     replies: Vec<Reply>,
@@ -434,6 +435,11 @@ impl Batch {
         partitions
     }
 
+    /// The columns of a flush of everything.
+    pub fn all_columns(&self) -> FlushColumns<'_> {
+        self.columns(self.sources.iter().copied())
+    }
+
     /// The columns of a flush of those sources, which keep the batch's order.
     fn columns(&self, sources: impl Iterator<Item = Source>) -> FlushColumns<'_> {
         let mut columns = FlushColumns::default();
@@ -506,7 +512,7 @@ pub(super) async fn store_plainly(
     session: &Session,
     batch: &Batch,
 ) -> Result<Vec<Stored>, pg::Error> {
-    let columns = batch.columns(batch.sources.iter().copied());
+    let columns = batch.all_columns();
     let bases: HashMap<PartitionId, Offset> =
         pg::flush(session, &columns).await?.into_iter().collect();
     let mut places = Places::default();
@@ -578,7 +584,7 @@ impl Looked {
 pub(super) async fn look(session: &Session, batch: &Batch) -> Result<Looked, pg::Error> {
     let next: HashMap<PartitionId, Offset> =
         pg::lock_partitions(session, &batch.partitions()).await?.into_iter().collect();
-    let all = batch.columns(batch.sources.iter().copied());
+    let all = batch.all_columns();
     let taken: HashMap<(PartitionId, Uuid), Offset> =
         pg::find_keys(session, &all.keys, &all.key_partitions)
             .await?

@@ -37,7 +37,7 @@ fn a_segment_holds_only_encrypted_messages_or_none() {
         queue.pending.push_back(pending);
     }
     let batch = queue.take().unwrap();
-    let columns = batch.columns(batch.sources.iter().copied());
+    let columns = batch.all_columns();
     assert_eq!(columns.segment_encrypted, [false, true, false]);
     assert_eq!(columns.segment_counts, [2, 3, 1]);
     assert_eq!(columns.segment_ends, [2, 5, 6]);
