@@ -2,9 +2,12 @@
 //!
 //! Message, partition and lease ids are version-8 UUIDs (RFC 9562 section 5.8). The first 48 bits
 //! are the partition's number; the 12 bits behind the version say which kind it is; the last 62
-//! are the offset of a message, nothing for a partition, and random for a lease. So a message id
+//! are the offset of a message, nothing for a partition, and for a lease the time of its making and
+//! something random. So a message id
 //! needs no storage, sorts by offset within its partition, and a lease leads to its partition
 //! without an index.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -85,11 +88,34 @@ pub fn message_place(id: Uuid) -> Option<(PartitionId, Offset)> {
     decompose(id, KIND_MESSAGE).map(|(partition, low)| (partition, Offset(low.cast_signed())))
 }
 
-/// A fresh lease id that names `partition`; the other 62 bits are random, which makes it a token
-/// that another consumer cannot guess.
+/// Of a lease id: the time of its making in milliseconds, which wraps around every 18 hours.
+const LEASE_TIME_BITS: u32 = 26;
+const LEASE_TIME_MASK: u64 = (1 << LEASE_TIME_BITS) - 1;
+
+/// A fresh lease id that names `partition` and the time; the other 36 bits are random, which makes
+/// it a token that another consumer does not guess while the lease lives.
 pub fn new_lease_id(partition: PartitionId) -> Uuid {
     let (_, random) = Uuid::new_v4().as_u64_pair();
-    compose(partition, KIND_LEASE, random & LOW_MASK)
+    let low = (random & !LEASE_TIME_MASK) | lease_time(SystemTime::now());
+    compose(partition, KIND_LEASE, low & LOW_MASK)
+}
+
+fn lease_time(now: SystemTime) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // What is cut off is cut off again by the mask.
+    #[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
+    let ms = since.as_millis() as u64;
+    ms & LEASE_TIME_MASK
+}
+
+/// How old a lease is, if it is younger than 9 hours; `None` for a UUID that is no lease id. For
+/// figures only: nothing is decided by it.
+pub fn lease_age(id: Uuid, now: SystemTime) -> Option<Duration> {
+    let (_, low) = decompose(id, KIND_LEASE)?;
+    let age = lease_time(now).wrapping_sub(low & LEASE_TIME_MASK) & LEASE_TIME_MASK;
+    // What seems older is of another server, whose clock is ahead.
+    let ahead = age > LEASE_TIME_MASK / 2;
+    Some(Duration::from_millis(if ahead { 0 } else { age }))
 }
 
 /// The partition that a lease id names.
@@ -188,6 +214,7 @@ mod tests {
         let lease = new_lease_id(partition);
         assert_eq!(lease_partition(lease), Some(partition));
         assert_eq!(message_place(lease), None);
+        assert_eq!(lease_age(partition.to_uuid(), SystemTime::now()), None);
         let letter = DeadLetterId(1 << 40).to_uuid();
         assert_eq!((PartitionId::from_uuid(letter), message_place(letter)), (None, None));
         assert!(letter < DeadLetterId((1 << 40) + 1).to_uuid());
@@ -216,5 +243,20 @@ mod tests {
         let id = message_id(PartitionId(5), Offset(9)).to_string();
         assert_eq!(transaction_key(PartitionId(5), &id), TransactionKey::Derived(Offset(9)));
         assert!(matches!(transaction_key(PartitionId(6), &id), TransactionKey::Chosen(_)));
+    }
+
+    #[test]
+    fn a_lease_id_knows_its_age() {
+        let made = SystemTime::now();
+        let lease = new_lease_id(PartitionId(7));
+        for (since, age) in [(0, 0), (1, 1), (30_000_000, 30_000_000)] {
+            let now = made + Duration::from_millis(since);
+            let found = lease_age(lease, now).unwrap();
+            // It may have been made a little after `made`.
+            let late = Duration::from_millis(age).saturating_sub(found);
+            assert!(found <= Duration::from_millis(age) && late < Duration::from_mins(1));
+        }
+        let behind = made.checked_sub(Duration::from_secs(5)).unwrap();
+        assert_eq!(lease_age(lease, behind), Some(Duration::ZERO));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the wire inwards: `http` speaks HTTP/1.1 and knows no route; `api` turns
 //! requests into operations and results into answers; `queue` owns batches, dispatch and the
-//! promises; `buffer` keeps pushes on the disk while they cannot be stored; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
+//! promises; `buffer` keeps pushes on the disk while they cannot be stored; `metrics` counts; `pg` is the only room with SQL; `runtime` is the only room that names glommio.
 //! Nothing imports a room to its left.
 
 pub mod api;
@@ -15,6 +15,7 @@ pub mod http;
 pub mod ids;
 pub mod logging;
 pub mod maintenance;
+pub mod metrics;
 pub mod pg;
 pub mod preflight;
 pub mod queue;

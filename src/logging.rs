@@ -3,12 +3,16 @@
 //!
 //! A core must not wait for a slow terminal or a full pipe, so lines go through a bounded channel
 //! to a thread that writes them. When it cannot keep up, lines are dropped and counted.
+//!
+//! What may fail again and again is said with [`seldom!`](crate::seldom).
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -20,6 +24,52 @@ use crate::start::StartError;
 
 /// Protects memory when standard output is stuck; a line is a few hundred bytes.
 const LINES_WAITING_MAX: usize = 4096;
+
+/// Between two lines from one place in the code on one core that says things with `seldom!`.
+const SELDOM: Duration = Duration::from_secs(5);
+
+/// Lets one line pass and counts those that follow it too soon.
+pub struct Gate {
+    passed: Cell<Option<Instant>>,
+    suppressed: Cell<u64>,
+}
+
+impl Gate {
+    pub const fn new() -> Self {
+        Self { passed: Cell::new(None), suppressed: Cell::new(0) }
+    }
+
+    /// How many lines were held back since the one before, if one may pass now.
+    pub fn pass(&self, now: Instant) -> Option<u64> {
+        let soon = |at| now.saturating_duration_since(at) < SELDOM;
+        if self.passed.get().is_some_and(soon) {
+            self.suppressed.update(|count| count + 1);
+            return None;
+        }
+        self.passed.set(Some(now));
+        Some(self.suppressed.take())
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Logs like the macro of `tracing` that it names, but not in a flood: each place in the code says
+/// one line every few seconds on each core, with how many it did not say.
+#[macro_export]
+macro_rules! seldom {
+    ($level:ident, $($line:tt)+) => {{
+        thread_local! {
+            static GATE: $crate::logging::Gate = const { $crate::logging::Gate::new() };
+        }
+        if let Some(suppressed) = GATE.with(|gate| gate.pass(std::time::Instant::now())) {
+            tracing::$level!(suppressed, $($line)+);
+        }
+    }};
+}
 
 /// The log of this process; `flush` at the end writes what is waiting.
 pub struct Logging {
@@ -48,11 +98,18 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<Logging, StartError> 
     let layer = match format {
         LogFormat::Text => {
             let color = io::IsTerminal::is_terminal(&io::stdout());
-            tracing_subscriber::fmt::layer().with_ansi(color).with_writer(queue).boxed()
+            tracing_subscriber::fmt::layer()
+                .with_ansi(color)
+                .with_thread_names(true)
+                .with_writer(queue)
+                .boxed()
         }
-        LogFormat::Json => {
-            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(queue).boxed()
-        }
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_thread_names(true)
+            .with_writer(queue)
+            .boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter(level))).init();
     Ok(Logging { lines, thread })
@@ -119,5 +176,20 @@ impl Write for Queue {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_one_line_and_a_count() {
+        let (gate, start) = (Gate::new(), Instant::now());
+        assert_eq!(gate.pass(start), Some(0));
+        assert_eq!([1, 2, 3].map(|ms| gate.pass(start + Duration::from_millis(ms))), [None; 3]);
+        assert_eq!(gate.pass(start + SELDOM), Some(3));
+        assert_eq!(gate.pass(start + SELDOM), None);
+        assert_eq!(gate.pass(start + SELDOM * 2), Some(1));
     }
 }

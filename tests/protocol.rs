@@ -133,6 +133,7 @@ fn placeholder(shown: &str) -> Option<(&str, &str)> {
 fn is_a(kind: &str, value: &Value) -> bool {
     match (kind, value) {
         ("integer", value) => value.is_i64(),
+        ("number", value) => value.is_number(),
         ("text", Value::String(text)) => !text.is_empty(),
         ("uuid", Value::String(text)) => has_shape(text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"),
         ("timestamp", Value::String(text)) => has_shape(text, "0000-00-00T00:00:00.000000Z"),
@@ -173,10 +174,27 @@ fn check(shown: &Block, came: &Answer, names: &mut Names) -> Result<(), String> 
     if shown.body.is_empty() {
         return if came.body.is_empty() { Ok(()) } else { Err("the page shows no body".into()) };
     }
+    if shown.headers.iter().any(|(name, value)| name == "Content-Type" && is_text(value)) {
+        return shown.body.lines().try_for_each(|line| has_line(&came.body, line));
+    }
     let body: Value = serde_json::from_str(&shown.body).map_err(|error| error.to_string())?;
     let came = came.json();
     names.take_names(&body, &came);
     names.compare(&body, &came, "the body")
+}
+
+fn is_text(content_type: &str) -> bool {
+    content_type.starts_with("text/plain")
+}
+
+/// Of a text the page shows some lines, with `<number>` for any number at the end.
+fn has_line(text: &str, shown: &str) -> Result<(), String> {
+    let is = |line: &str| match shown.strip_suffix("<number>") {
+        Some(start) => line.strip_prefix(start).is_some_and(|rest| rest.parse::<f64>().is_ok()),
+        None => line == shown,
+    };
+    let found = text.lines().any(is).then_some(());
+    found.ok_or_else(|| format!("the line {shown:?} did not come"))
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn measure(measure: &mut Measure) {
 fn request(n: usize, ids: Ids) -> PushRequest {
     let Pushed { lines, items, mut targets, .. } = pushed(1, ids);
     targets[0].partition.0 += i64::try_from(n).unwrap_or(0);
-    PushRequest { lines, items, targets }
+    PushRequest { lines, items, targets, arrived: None }
 }
 
 /// Items of one partition, all stored.

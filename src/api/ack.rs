@@ -165,8 +165,10 @@ async fn run_part(engine: &Rc<Engine>, group: &Arc<str>, part: Part) -> Result<D
         return Ok(Done { places, names, acked });
     };
     let group_name = Rc::from(&**group);
+    let lease = entries.first().and_then(|entry| entry.lease);
     let request = AckRequest { partition, group: found.id, group_name, entries };
     let acked = engine.ack(request).await?;
+    engine.measure_acked(&queue, found.id, group, lease, &acked.entries);
     if acked.released {
         engine.lease_ended(group, &queue.known(partition, &partition_name), acked.pending);
     }

@@ -8,11 +8,12 @@ use crate::http::response::{self, Options};
 pub struct Answer<'a> {
     out: &'a mut Vec<u8>,
     options: Options<'static>,
+    status: Option<Status>,
 }
 
 impl<'a> Answer<'a> {
     pub fn new(out: &'a mut Vec<u8>, options: Options<'static>) -> Self {
-        Self { out, options }
+        Self { out, options, status: None }
     }
 
     pub fn allow(&mut self, methods: &'static str) {
@@ -23,8 +24,24 @@ impl<'a> Answer<'a> {
         self.options.retry_after_seconds = Some(seconds);
     }
 
+    /// For what is not JSON.
+    pub fn content_type(&mut self, content_type: &'static str) {
+        self.options.content_type = content_type;
+    }
+
+    /// The answer is true at this time only.
+    pub fn no_cache(&mut self) {
+        self.options.headers = &[("Cache-Control", "no-cache")];
+    }
+
+    /// What was answered, once it was.
+    pub fn status(&self) -> Option<Status> {
+        self.status
+    }
+
     /// An answer whose body `body` appends to the buffer.
     pub fn write(&mut self, status: Status, body: impl FnOnce(&mut Vec<u8>)) {
+        self.status = Some(status);
         let unfinished = response::begin(self.out, status, &self.options);
         body(self.out);
         response::finish(self.out, unfinished);

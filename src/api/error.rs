@@ -64,7 +64,7 @@ impl Error {
             _ => {}
         }
         if status == Status::InternalServerError {
-            tracing::error!(error = %self, "a request failed");
+            crate::seldom!(error, error = %self, code, "a request failed");
         }
         answer.json(status, &serde_json::json!({ "error": self.to_string(), "code": code }));
     }

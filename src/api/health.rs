@@ -17,6 +17,14 @@ pub async fn run(engine: &Engine, answer: &mut Answer<'_>) {
         "server": "queen",
         "version": env!("CARGO_PKG_VERSION"),
         "worker_id": engine.core(),
+        "shared_state": {
+            // Whether another server of the database was heard.
+            "enabled": engine.hears_peers(),
+            "running": engine.hears_peers(),
+            "maintenance_mode": engine.switches().push(),
+            "pop_maintenance_mode": engine.switches().pop(),
+        },
+        "queen": { "worker_id": engine.core(), "status": "active" },
     });
     answer.json(status, &body);
 }

@@ -16,6 +16,7 @@ mod groups;
 mod health;
 mod lease;
 mod maintenance;
+mod metrics;
 mod page;
 mod parameters;
 mod pop;
@@ -28,7 +29,7 @@ mod transaction;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use answer::Answer;
 pub use error::Error;
@@ -38,6 +39,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::Serialize;
 
 use crate::http::{Method, Request, Status};
+use crate::metrics::{Family, View};
 use crate::queue::{Engine, PopRequest, Popped, PushPlan, StartChoice};
 use route::{Endpoint, Matched};
 use trace_context::traceparent;
@@ -71,6 +73,7 @@ impl Reply {
 /// A request that was understood.
 pub enum Operation {
     Health,
+    Metrics(View),
     Configure(envelope::Configure),
     Push(PushPlan),
     Pop(PopRequest, pop::Autopilot),
@@ -95,31 +98,54 @@ impl Undo {
     }
 }
 
-/// Understands a request.
+/// Understands a request that came at `arrived`, and says what it is to be counted under.
 pub fn read(
     engine: &Engine,
     settings: &Settings,
     request: &Request<'_>,
-) -> Result<Operation, Error> {
+    arrived: Instant,
+) -> (Family, Result<Operation, Error>) {
     if request.method() == Method::Options {
-        return Ok(Operation::Options { allow: route::allowed(request.path()) });
+        let allow = route::allowed(request.path());
+        return (Family::Admin, Ok(Operation::Options { allow }));
     }
-    let Matched { endpoint, captures } = route::find(request.method(), request.path())?;
+    let matched = match route::find(request.method(), request.path()) {
+        Ok(matched) => matched,
+        Err(error) => return (Family::Unknown, Err(error)),
+    };
+    let operation = read_matched(engine, settings, request, arrived, &matched);
+    let family = match &operation {
+        Ok(operation) if operation.waits() => Family::PopWait,
+        _ => matched.endpoint.family(),
+    };
+    (family, operation)
+}
+
+fn read_matched(
+    engine: &Engine,
+    settings: &Settings,
+    request: &Request<'_>,
+    arrived: Instant,
+    Matched { endpoint, captures }: &Matched<'_>,
+) -> Result<Operation, Error> {
     match endpoint {
         Endpoint::Health => Ok(Operation::Health),
+        Endpoint::Metrics => Ok(Operation::Metrics(View::Json)),
+        Endpoint::MetricsPrometheus => Ok(Operation::Metrics(View::Prometheus)),
         Endpoint::Configure => Ok(Operation::Configure(envelope::configure(request.body())?)),
         Endpoint::Push => {
-            push::read(engine, settings, request.body(), traceparent(request)).map(Operation::Push)
+            let trace = traceparent(request);
+            push::read(engine, settings, request.body(), trace, arrived).map(Operation::Push)
         }
-        Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query()),
-        Endpoint::PopFilter => pop::read_filter(settings, request.query()),
+        Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query(), arrived),
+        Endpoint::PopFilter => pop::read_filter(settings, request.query(), arrived),
         Endpoint::PopPartition => {
-            pop::read(settings, captures[0], Some(captures[1]), request.query())
+            pop::read(settings, captures[0], Some(captures[1]), request.query(), arrived)
         }
         Endpoint::Ack => Ok(Operation::Ack(ack::Plan::one(request.body())?)),
         Endpoint::AckBatch => Ok(Operation::Ack(ack::Plan::batch(request.body())?)),
         Endpoint::Transaction => {
-            transaction::read(engine, settings, request.body(), traceparent(request))
+            transaction::read(engine, settings, request.body(), traceparent(request), arrived)
         }
         Endpoint::ExtendLease => lease::extend(captures[0], request.body()),
         Endpoint::Groups => groups::list(request.query()),
@@ -184,6 +210,7 @@ impl Operation {
                 health::run(engine, answer).await;
                 Ok(None)
             }
+            Self::Metrics(view) => metrics::run(engine, view, answer).await.map(|()| None),
             Self::Configure(configure) => {
                 configure::run(engine, configure, answer).await.map(|()| None)
             }

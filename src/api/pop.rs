@@ -13,7 +13,9 @@ use super::{Answer, Error, Operation, Settings, Undo};
 use crate::http::Status;
 use crate::ids::{self, Offset};
 use crate::pg::Timestamp;
-use crate::queue::{Delivered, Engine, PopRequest, Popped, QUEUE_MODE, Source, StartChoice, line};
+use crate::queue::{
+    Delivered, Delivery, Engine, PopRequest, Popped, QUEUE_MODE, Source, StartChoice, line,
+};
 
 /// Partitions that one pop may claim. Each is a row lock and an entry in the answer.
 const PARTITIONS_MAX: i64 = 1000;
@@ -28,24 +30,29 @@ pub fn read(
     queue: &str,
     partition: Option<&str>,
     query: Option<&str>,
+    arrived: Instant,
 ) -> Result<Operation, Error> {
     let queue = parameters::queue_name("queue", queue)?;
     let partition = partition.map(|raw| parameters::path_name("partition", raw)).transpose()?;
     let request = PopRequest {
         partition: partition.as_deref().map(Arc::from),
-        ..request(settings, Source::Queue(Arc::from(&*queue)), Query(query))?
+        ..request(settings, Source::Queue(Arc::from(&*queue)), Query(query), arrived)?
     };
     Ok(Operation::Pop(request, Autopilot::read(Query(query))?))
 }
 
 /// Reads a pop from all queues of a namespace and a task.
-pub fn read_filter(settings: &Settings, query: Option<&str>) -> Result<Operation, Error> {
+pub fn read_filter(
+    settings: &Settings,
+    query: Option<&str>,
+    arrived: Instant,
+) -> Result<Operation, Error> {
     let query = Query(query);
     let name = |name| -> Result<Arc<str>, BadRequest> {
         Ok(query.name(name)?.as_deref().map_or_else(|| Arc::from(""), Arc::from))
     };
     let source = Source::Filter { namespace: name("namespace")?, task: name("task")? };
-    let request = request(settings, source, query)?;
+    let request = request(settings, source, query, arrived)?;
     if request.conflation {
         let problem = "conflation needs a queue in the path";
         return Err(BadRequest::new("invalid_parameter", problem).into());
@@ -57,6 +64,7 @@ fn request(
     settings: &Settings,
     source: Source,
     query: Query<'_>,
+    arrived: Instant,
 ) -> Result<PopRequest, BadRequest> {
     let group = query.name("consumerGroup")?;
     let autopilot = Autopilot::read(query)?;
@@ -88,7 +96,7 @@ fn request(
         conflation,
         wait,
         start: start(settings, query)?,
-        arrived: Instant::now(),
+        arrived,
     })
 }
 
@@ -127,6 +135,7 @@ pub async fn run(
 ) -> Result<Option<Undo>, Error> {
     let popped = if engine.switches().pop() { None } else { engine.pop(&request).await? };
     let Some(popped) = popped else {
+        engine.metrics().popped(0);
         if engine.switches().pop() {
             let paused = b"{\"success\":true,\"messages\":[],\"paused\":true}";
             answer.write(Status::Ok, |out| out.extend_from_slice(paused));
@@ -139,7 +148,9 @@ pub async fn run(
         }
         return Ok(None);
     };
-    answer.write(Status::Ok, |out| write(out, &popped, &request, autopilot));
+    let mut delivery = engine.delivery(&popped, &request.group);
+    answer.write(Status::Ok, |out| write(out, &popped, &request, autopilot, &mut delivery));
+    delivery.end();
     let leased = popped.lease.is_some();
     Ok(leased.then_some(Undo { popped, group: request.group }))
 }
@@ -169,7 +180,13 @@ fn write_conflation(out: &mut Vec<u8>, request: &PopRequest, conflates: bool) {
     }
 }
 
-fn write(out: &mut Vec<u8>, popped: &Popped, request: &PopRequest, autopilot: Autopilot) {
+fn write(
+    out: &mut Vec<u8>,
+    popped: &Popped,
+    request: &PopRequest,
+    autopilot: Autopilot,
+    delivery: &mut Delivery<'_>,
+) {
     let lease = popped.lease.map(|lease| lease.to_string()).unwrap_or_default();
     let group = &*request.group;
     let first = &popped.partitions[0];
@@ -202,6 +219,7 @@ fn write(out: &mut Vec<u8>, popped: &Popped, request: &PopRequest, autopilot: Au
                 out.push(b',');
             }
             shared.write_message(out, offset, created_at, failures, line);
+            delivery.count(created_at);
         });
     }
     out.extend_from_slice(b"]}");

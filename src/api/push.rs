@@ -1,6 +1,7 @@
 //! `POST /api/v1/push`.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ pub fn read(
     settings: &Settings,
     body: &[u8],
     traceparent: Option<&str>,
+    arrived: Instant,
 ) -> Result<PushPlan, Error> {
     let items = envelope::push(body, settings.push_items_max)?;
     let line_bytes = LINE_BYTES + traceparent.map_or(0, |_| TRACEPARENT_BYTES);
@@ -27,6 +29,7 @@ pub fn read(
         lines: Vec::with_capacity(body.len() + line_bytes * items.len()),
         items: Vec::with_capacity(items.len()),
         targets: Vec::new(),
+        arrived: Some(arrived),
     };
     plan_items(engine, &mut plan, items, traceparent);
     Ok(plan)
@@ -63,6 +66,7 @@ pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Re
         return Ok(());
     }
     let pushed = engine.push(plan).await?;
+    engine.count_pushed(&pushed.stored);
     if pushed.stored.iter().all(|stored| *stored == Stored::Full) {
         // An error like every other, so that clients that look for one find its reason.
         let status = error::all_refused(answer);

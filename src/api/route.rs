@@ -5,6 +5,7 @@
 
 use super::Error;
 use crate::http::Method;
+use crate::metrics::Family;
 
 /// A route of the API, as `protocol.md` lists it.
 pub struct Route {
@@ -17,6 +18,8 @@ pub struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Health,
+    Metrics,
+    MetricsPrometheus,
     Configure,
     Push,
     PopFilter,
@@ -49,6 +52,23 @@ pub(super) enum Endpoint {
     SetMaintenance,
     PopMaintenance,
     SetPopMaintenance,
+}
+
+impl Endpoint {
+    /// What its requests are counted under.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Push => Family::Push,
+            Self::PopFilter | Self::PopQueue | Self::PopPartition => Family::Pop,
+            Self::Ack | Self::AckBatch => Family::Ack,
+            Self::Transaction => Family::Transaction,
+            Self::ExtendLease => Family::Lease,
+            Self::Configure | Self::DeleteQueue => Family::Configure,
+            Self::Health => Family::Health,
+            Self::Metrics | Self::MetricsPrometheus => Family::Metrics,
+            _ => Family::Admin,
+        }
+    }
 }
 
 const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Route {
@@ -92,6 +112,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/system/maintenance/pop", Endpoint::SetPopMaintenance),
     route(Method::Get, "/health", Endpoint::Health),
     route(Method::Head, "/health", Endpoint::Health),
+    route(Method::Get, "/metrics", Endpoint::Metrics),
+    route(Method::Get, "/metrics/prometheus", Endpoint::MetricsPrometheus),
 ];
 
 /// Captures of one pattern, at most.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -44,13 +45,15 @@ pub fn read(
     settings: &Settings,
     body: &[u8],
     traceparent: Option<&str>,
+    arrived: Instant,
 ) -> Result<Operation, Error> {
     let limits = TransactionLimits {
         operations: OPERATIONS_MAX,
         items: settings.push_items_max,
         leases: LEASES_MAX,
     };
-    let plan = Plan::new(engine, envelope::transaction(body, limits)?, traceparent);
+    let mut plan = Plan::new(engine, envelope::transaction(body, limits)?, traceparent);
+    plan.transaction.pushes.arrived = Some(arrived);
     Ok(Operation::task(async move |engine| plan.run(&engine).await))
 }
 

@@ -137,7 +137,7 @@ impl Keeper {
         let outcome = match self.write(&taken).await {
             Ok(()) => Kept::Durable,
             Err(error) => {
-                tracing::error!(%error, "the file buffer cannot be written");
+                crate::seldom!(error, %error, "the file buffer cannot be written");
                 Kept::Failed
             }
         };

@@ -68,6 +68,13 @@ impl DateCache {
     }
 }
 
+impl DateCache {
+    /// What was said last.
+    pub fn last(&self) -> Date {
+        self.date
+    }
+}
+
 impl Default for DateCache {
     fn default() -> Self {
         Self::new()

@@ -2,6 +2,7 @@
 //! does the chores. It has no listener and takes no request.
 
 mod chores;
+mod collector;
 mod early_groups;
 mod migration;
 mod peers;
@@ -12,6 +13,7 @@ use crate::queue::{Message, Notice};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
 
+use collector::Collector;
 use peers::Peers;
 
 /// Runs until it is told to stop. Unless the schema is `migrated`, that is done when the database
@@ -26,5 +28,6 @@ pub async fn run(
         runtime::spawn(migration::run(settings.clone()));
     }
     runtime::spawn(chores::run(settings.clone()));
-    Peers::run(settings, cores, notices).await;
+    let collector = Collector::start(settings.clone(), cores.clone());
+    Peers::run(settings, cores, notices, collector).await;
 }

@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::collector::Collector;
 use crate::ids::{GroupId, PartitionId};
 use crate::pg::{self, ConnectSettings, NOTICE_BYTES_MAX, NoticeSender};
 use crate::queue::{Known, Labels, Message, Notice};
@@ -92,6 +93,7 @@ impl Peers {
         settings: ConnectSettings,
         cores: Vec<Address<Message>>,
         mut notices: Mailbox<Notice>,
+        collector: Rc<Collector>,
     ) {
         let peers = Rc::new(Self {
             server: Uuid::new_v4(),
@@ -104,6 +106,10 @@ impl Peers {
         });
         runtime::spawn(Rc::clone(&peers).talk());
         while let Some(notice) = notices.next().await {
+            if let Notice::Scrape(scrape) = notice {
+                collector.take(scrape);
+                continue;
+            }
             let Some(news) = News::from_notice(notice) else { break };
             // What changed matters to a server that was not heard yet, too.
             let changed = matches!(news, News::Changed { .. } | News::Regrouped { .. });
@@ -198,7 +204,7 @@ impl Peers {
         let packet: Packet = match serde_json::from_str(payload) {
             Ok(packet) => packet,
             Err(error) => {
-                tracing::warn!(%error, "a notification cannot be read");
+                crate::seldom!(warn, %error, "a notification cannot be read");
                 return;
             }
         };
@@ -238,7 +244,7 @@ impl News {
             }
             Notice::Changed { queue, deleted } => Self::Changed { queue, deleted },
             Notice::Regrouped { queue, group, id } => Self::Regrouped { queue, group, id: id.0 },
-            Notice::Stop => return None,
+            Notice::Scrape(_) | Notice::Stop => return None,
         })
     }
 

@@ -13,6 +13,7 @@ mod depth;
 mod error;
 mod flush;
 mod groups;
+mod lags;
 mod lease;
 mod migrate;
 mod notices;
@@ -49,6 +50,7 @@ pub use groups::{
     delete_group, find_groups, group_partitions, groups, lagging_partitions, seek_group,
     subscribe_group,
 };
+pub use lags::{LagRow, dead_letter_counts, lags};
 pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};

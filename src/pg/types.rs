@@ -20,13 +20,16 @@ impl Timestamp {
     pub fn from_jiff(time: jiff::Timestamp) -> Self {
         Self((time.as_microsecond() - POSTGRES_EPOCH_UNIX_MICROS).max(POSTGRES_MIN_MICROS))
     }
+
+    pub fn unix_micros(self) -> i64 {
+        self.0.saturating_add(POSTGRES_EPOCH_UNIX_MICROS)
+    }
 }
 
 /// RFC 3339 in UTC with microseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.saturating_add(POSTGRES_EPOCH_UNIX_MICROS);
-        match jiff::Timestamp::from_microsecond(micros) {
+        match jiff::Timestamp::from_microsecond(self.unix_micros()) {
             Ok(time) => write!(f, "{time:.6}"),
             // Infinity, or a year that RFC 3339 cannot write.
             Err(_) => f.write_str("9999-12-31T23:59:59.999999Z"),

@@ -110,12 +110,15 @@ impl Merged {
     }
 
     /// Every request gets its own part of the answer.
-    fn reply(self, answer: &Result<Acked, pg::Error>) {
+    fn reply(self, engine: &Engine, answer: &Result<Acked, pg::Error>) {
         let mut entries = answer.as_ref().map_or(&[][..], |acked| &acked.entries);
         for pending in self.pending {
             let own = answer.as_ref().map_err(Clone::clone).map(|acked| {
                 let (own, rest) = entries.split_at(pending.request.entries.len());
                 entries = rest;
+                for (entry, settled) in pending.request.entries.iter().zip(own) {
+                    engine.count_acked(entry, *settled);
+                }
                 Acked { entries: own.to_vec(), ..*acked }
             });
             // The consumer may have gone; what it said counts.
@@ -139,13 +142,15 @@ impl Engine {
         Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
     }
 
-    pub(super) async fn run_acks(&self, session: &Session, batch: Batch) {
+    /// Answers how many messages there were.
+    pub(super) async fn run_acks(&self, session: &Session, batch: Batch) -> usize {
+        let messages = batch.merged.iter().map(|merged| merged.entries().count()).sum();
         let places: Vec<_> = batch.merged.iter().map(Merged::place).collect();
         let completed = run_completed(session, &batch.merged).await;
         match completed {
             Err(error) => {
                 for merged in batch.merged {
-                    merged.reply(&Err(error.clone()));
+                    merged.reply(self, &Err(error.clone()));
                 }
             }
             Ok(completed) => {
@@ -154,7 +159,7 @@ impl Engine {
                         AckedCompleted::Done { released } => Ok(all_completed(&merged, released)),
                         AckedCompleted::NeedsCare => run_carefully(session, &merged).await,
                     };
-                    merged.reply(&answer);
+                    merged.reply(self, &answer);
                 }
             }
         }
@@ -165,6 +170,7 @@ impl Engine {
         if !acks.pending.is_empty() {
             self.lanes.wake();
         }
+        messages
     }
 }
 
@@ -305,6 +311,10 @@ async fn look_up(session: &Session, merged: &Merged) -> Result<Vec<Option<i64>>,
 }
 
 impl AckQueue {
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     pub fn refuse(&mut self) {
         self.pending.clear();
     }

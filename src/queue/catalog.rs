@@ -4,7 +4,7 @@
 //! and a change by another core or server drops the queue from here. However many requests miss
 //! the same queue at once, one of them asks the database, for the new partitions of all of them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use super::line::json_string;
 use super::quota::Quota;
 use super::source::Labels;
 use super::{Engine, Error, PARTITION_DEFAULT};
-use crate::ids::{PartitionId, QueueId};
+use crate::ids::{GroupId, PartitionId, QueueId};
+use crate::metrics::{GroupCells, QueueCells};
 use crate::pg::{self, GroupRow, QueueRow, Registration};
 use crate::queue_options::QueueOptions;
 use crate::runtime;
@@ -42,6 +43,9 @@ pub struct Queue {
     partitions: RefCell<HashMap<Arc<str>, PartitionId>>,
     groups: RefCell<HashMap<Arc<str>, GroupRow>>,
     pub(super) quota: Quota,
+    /// Where its messages are counted, and those of its groups.
+    pub(super) cells: OnceCell<Rc<QueueCells>>,
+    pub(super) group_cells: RefCell<HashMap<GroupId, Rc<GroupCells>>>,
 }
 
 impl Queue {
@@ -64,6 +68,8 @@ impl Queue {
             partitions: RefCell::default(),
             groups: RefCell::default(),
             quota: Quota::default(),
+            cells: OnceCell::new(),
+            group_cells: RefCell::default(),
         }
     }
 
@@ -76,6 +82,7 @@ impl Queue {
         let mut groups = self.groups.borrow_mut();
         if groups.len() >= GROUPS_MAX {
             groups.clear();
+            self.group_cells.borrow_mut().clear();
         }
         groups.insert(Arc::clone(name), group);
     }
@@ -128,6 +135,11 @@ enum Turn {
 impl Catalog {
     pub fn queue(&self, name: &str) -> Option<Rc<Queue>> {
         self.queues.borrow().get(name).cloned()
+    }
+
+    /// The queue of a partition, if this core has seen it.
+    pub fn queue_of(&self, partition: PartitionId) -> Option<Rc<Queue>> {
+        self.partitions.borrow().get(&partition).map(|(queue, _)| Rc::clone(queue))
     }
 
     /// Drops what is known about a queue.

@@ -61,6 +61,20 @@ struct Unread {
     answers: Vec<ClaimAnswer>,
 }
 
+/// What became of the pops of a batch.
+#[derive(Default)]
+struct Told {
+    messages: i64,
+    unread: Vec<Unread>,
+}
+
+fn claimed_messages(answer: &ClaimAnswer) -> i64 {
+    match answer {
+        ClaimAnswer::Taken(taken) => taken.end.0 - taken.start.0,
+        _ => 0,
+    }
+}
+
 fn place(claim: &Claim) -> Place {
     (claim.partition, claim.group)
 }
@@ -84,27 +98,29 @@ impl Engine {
         Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
     }
 
-    pub(super) async fn run_claims(&self, session: &Session, batch: Batch) {
-        let mut unread = Vec::new();
+    /// Answers how many messages were claimed.
+    pub(super) async fn run_claims(&self, session: &Session, batch: Batch) -> usize {
+        let mut told = Told::default();
         match self.place_new(session, &batch).await {
             Ok(placing) => {
                 let (plain, mut others): (Vec<_>, Vec<_>) =
                     batch.0.into_iter().partition(Pending::is_plain);
                 if !plain.is_empty() {
-                    others.extend(self.run_plain(session, plain, &mut unread).await);
+                    others.extend(self.run_plain(session, plain, &mut told).await);
                 }
                 if !others.is_empty() {
-                    self.run_general(session, others, &placing, &mut unread).await;
+                    self.run_general(session, others, &placing, &mut told).await;
                 }
             }
-            Err(error) => self.refuse_all(batch.0, &error, &mut unread),
+            Err(error) => self.refuse_all(batch.0, &error, &mut told),
         }
         if !self.claims.borrow().pending.is_empty() {
             self.lanes.wake();
         }
-        for unread in unread {
+        for unread in told.unread {
             give_back(session, &unread).await;
         }
+        usize::try_from(told.messages).unwrap_or(0)
     }
 
     /// Answers the pops that are as most pops are, and gives back those that need more thought.
@@ -112,18 +128,18 @@ impl Engine {
         &self,
         session: &Session,
         batch: Vec<Pending>,
-        unread: &mut Vec<Unread>,
+        told: &mut Told,
     ) -> Vec<Pending> {
         let claims: Vec<&Claim> = batch.iter().flat_map(|pending| &pending.claims).collect();
         let claiming = async || pg::claim_plain(session, &claims).await;
         let answers = lanes::retry(CLAIM_ATTEMPTS, lanes::lost_a_race, claiming).await;
         let mut others = Vec::new();
         match answers {
-            Err(error) => self.refuse_all(batch, &error, unread),
+            Err(error) => self.refuse_all(batch, &error, told),
             Ok(answers) => {
                 for (pending, answer) in batch.into_iter().zip(answers) {
                     match answer {
-                        Some(answer) => self.answer(pending, Ok(vec![answer]), unread),
+                        Some(answer) => self.answer(pending, Ok(vec![answer]), told),
                         None => others.push(pending),
                     }
                 }
@@ -137,19 +153,20 @@ impl Engine {
         &self,
         pending: Pending,
         answers: Result<Vec<ClaimAnswer>, pg::Error>,
-        unread: &mut Vec<Unread>,
+        told: &mut Told,
     ) {
         for claim in &pending.claims {
             self.claims.borrow_mut().in_flight.remove(&place(claim));
         }
+        told.messages += answers.iter().flatten().map(claimed_messages).sum::<i64>();
         if let Err(Ok(answers)) = pending.reply.send(answers) {
-            unread.push(Unread { claims: pending.claims, answers });
+            told.unread.push(Unread { claims: pending.claims, answers });
         }
     }
 
-    fn refuse_all(&self, batch: Vec<Pending>, error: &pg::Error, unread: &mut Vec<Unread>) {
+    fn refuse_all(&self, batch: Vec<Pending>, error: &pg::Error, told: &mut Told) {
         for pending in batch {
-            self.answer(pending, Err(error.clone()), unread);
+            self.answer(pending, Err(error.clone()), told);
         }
     }
 
@@ -158,7 +175,7 @@ impl Engine {
         session: &Session,
         mut batch: Vec<Pending>,
         placing: &HashSet<Place>,
-        unread: &mut Vec<Unread>,
+        told: &mut Told,
     ) {
         for (pop, pending) in (0..).zip(&mut batch) {
             pending.claims.iter_mut().for_each(|claim| claim.pop = pop);
@@ -174,7 +191,7 @@ impl Engine {
                 Ok(answers) => Ok(answers.take(pending.claims.len()).collect()),
                 Err(error) => Err(error.clone()),
             };
-            self.answer(pending, own, unread);
+            self.answer(pending, own, told);
         }
     }
 
@@ -244,6 +261,10 @@ async fn give_back(session: &Session, unread: &Unread) {
 }
 
 impl ClaimQueue {
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The places of the group are gone, or may be.
     pub fn forget_group(&mut self, group: GroupId) {
         self.placed.retain(|(_, of)| *of != group);

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 
 use super::{Engine, ack, claim, push};
+use crate::metrics::{self, ConnectOutcome};
 use crate::pg::{self, ConnectSettings, Session};
 use crate::runtime;
 
@@ -83,9 +84,13 @@ impl Gate {
 
 /// The kinds of work, in the order in which they take turns.
 const KINDS: usize = 4;
+const KIND_NAMES: [metrics::Work; KINDS] =
+    [metrics::Work::Push, metrics::Work::Pop, metrics::Work::Ack, metrics::Work::Other];
 
 pub(super) struct Lanes {
     settings: ConnectSettings,
+    /// Connections that are kept.
+    count: usize,
     jobs: RefCell<VecDeque<Job>>,
     idle: RefCell<Vec<Waker>>,
     connected: Cell<usize>,
@@ -100,9 +105,10 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub fn new(settings: ConnectSettings) -> Self {
+    pub fn new(settings: ConnectSettings, count: usize) -> Self {
         Self {
             settings,
+            count,
             jobs: RefCell::default(),
             idle: RefCell::default(),
             connected: Cell::new(0),
@@ -140,6 +146,20 @@ impl Lanes {
 
     pub fn connected(&self) -> usize {
         self.connected.get()
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Connections that work on something.
+    pub fn busy(&self) -> usize {
+        self.gates.iter().map(|gate| gate.in_flight.get()).sum()
+    }
+
+    /// Single operations that wait for a connection.
+    pub fn waiting_jobs(&self) -> usize {
+        self.jobs.borrow().len()
     }
 
     /// There is work: wakes an idle lane. It runs after the tasks that can run now, so what they
@@ -187,13 +207,15 @@ impl Engine {
             match Box::pin(Session::connect(&self.lanes.settings)).await {
                 Ok(session) => {
                     pause = RECONNECT_MIN;
+                    self.metrics.connected(ConnectOutcome::Connected);
                     self.lanes.went_up();
                     self.work_on(&session).await;
                     self.lanes.went_down();
                 }
                 Err(error) => {
+                    self.metrics.connected(ConnectOutcome::Failed);
                     if self.lanes.is_down() {
-                        tracing::warn!(core = self.core, %error, "no database connection");
+                        crate::seldom!(warn, %error, "no database connection");
                     }
                     runtime::sleep(pause).await;
                     pause = RECONNECT_MAX.min(pause * 2);
@@ -208,22 +230,27 @@ impl Engine {
     }
 
     async fn work_on(self: &Rc<Self>, session: &Session) {
-        while let Some((kind, work)) = self.next_work(session).await {
+        while let Some((kind, begun, work)) = self.next_work(session).await {
+            let requests = work.requests();
             if let Err(error) = session.renew_old_plans().await {
                 tracing::debug!(%error, "plans are kept");
             }
-            match work {
-                Work::Job(job) => job(session).await,
+            let messages = match work {
+                Work::Job(job) => {
+                    job(session).await;
+                    0
+                }
                 Work::Pushes(batch) => self.store_pushes(session, batch).await,
                 Work::Claims(batch) => self.run_claims(session, batch).await,
                 Work::Acks(batch) => self.run_acks(session, batch).await,
-            }
+            };
             self.lanes.gates[kind].leave();
+            self.metrics.worked(KIND_NAMES[kind], requests, messages, begun.elapsed());
         }
     }
 
-    /// The next work and its kind; `None` when the session is broken or the engine stops.
-    async fn next_work(self: &Rc<Self>, session: &Session) -> Option<(usize, Work)> {
+    /// The next work, its kind and when it was taken; `None` when the session is broken or the engine stops.
+    async fn next_work(self: &Rc<Self>, session: &Session) -> Option<(usize, Instant, Work)> {
         poll_fn(|cx| {
             if session.is_broken() {
                 return Poll::Ready(None);
@@ -240,7 +267,7 @@ impl Engine {
         .await
     }
 
-    fn take_work(self: &Rc<Self>) -> Option<(usize, Work)> {
+    fn take_work(self: &Rc<Self>) -> Option<(usize, Instant, Work)> {
         let turn = self.lanes.turn.get();
         self.lanes.turn.set(turn + 1);
         let now = Instant::now();
@@ -250,7 +277,7 @@ impl Engine {
                 self.watch_gates();
             } else if let Some(work) = self.take_work_of(kind) {
                 gate.enter(work.requests(), now);
-                return Some((kind, work));
+                return Some((kind, now, work));
             }
         }
         None

@@ -18,6 +18,7 @@ use super::dispatch::{Ask, Dispatch, Known, Outcome, SCAN_PAUSE, ScanPart, Scann
 use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
 use crate::ids::{GroupId, PartitionId};
+use crate::metrics::{Scrape, Snapshot};
 use crate::pg::{self, LookPlace};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
@@ -67,6 +68,8 @@ pub enum Message {
         id: GroupId,
         done: Option<oneshot::Sender<()>>,
     },
+    /// What this core counts is asked for.
+    Measure(oneshot::Sender<Box<Snapshot>>),
     Stop,
 }
 
@@ -74,9 +77,22 @@ pub enum Message {
 #[derive(Debug)]
 pub enum Notice {
     Grew(Known),
-    Released { group: Arc<str>, known: Known, pending: bool },
-    Changed { queue: Arc<str>, deleted: bool },
-    Regrouped { queue: Arc<str>, group: Arc<str>, id: GroupId },
+    Released {
+        group: Arc<str>,
+        known: Known,
+        pending: bool,
+    },
+    Changed {
+        queue: Arc<str>,
+        deleted: bool,
+    },
+    Regrouped {
+        queue: Arc<str>,
+        group: Arc<str>,
+        id: GroupId,
+    },
+    /// For this server alone: somebody asks for what it counts.
+    Scrape(Scrape),
     Stop,
 }
 
@@ -300,6 +316,9 @@ impl Engine {
                     runtime::spawn(Rc::clone(self).scan(key));
                 }
                 drop(done);
+            }
+            Message::Measure(reply) => {
+                let _ = reply.send(Box::new(self.snapshot()));
             }
             Message::Stop => {}
         }

@@ -14,6 +14,7 @@ mod dispatch;
 mod groups;
 mod lanes;
 pub mod line;
+mod measure;
 mod mesh;
 mod pop;
 mod prepare;
@@ -38,6 +39,7 @@ pub use catalog::Queue;
 pub use dead_letters::{Redriven, SetAside};
 pub use dispatch::Known;
 pub use groups::Sought;
+pub use measure::Delivery;
 pub use mesh::{Message, Notice};
 pub use pop::{Delivered, PopRequest, Popped, StartChoice};
 pub use push::{Batch, PushItem, PushPlan, PushRequest, PushTarget, Pushed, Stored, Target};
@@ -49,6 +51,7 @@ pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, Transactio
 
 use crate::buffer::Backlog;
 use crate::encryption::Keys;
+use crate::metrics::Metrics;
 use crate::pg::{self, ConnectSettings};
 use crate::runtime;
 use crate::runtime::mailbox::Address;
@@ -94,6 +97,7 @@ pub struct Engine {
     keys: Rc<Keys>,
     spill: Spill,
     lanes: lanes::Lanes,
+    metrics: Metrics,
     catalog: catalog::Catalog,
     pushes: RefCell<push::PushQueue>,
     claims: RefCell<claim::ClaimQueue>,
@@ -131,7 +135,8 @@ impl Engine {
             peers_present: Cell::new(false),
             keys,
             spill,
-            lanes: lanes::Lanes::new(settings),
+            lanes: lanes::Lanes::new(settings, connections.max(1)),
+            metrics: Metrics::default(),
             catalog: catalog::Catalog::default(),
             pushes: RefCell::default(),
             claims: RefCell::default(),
@@ -148,6 +153,7 @@ impl Engine {
             runtime::spawn(Rc::clone(&engine).lane());
         }
         runtime::spawn(Rc::clone(&engine).dispatch_clock());
+        runtime::spawn(Rc::clone(&engine).watch_loop());
         if engine.spill.buffer.is_some() {
             runtime::spawn(Rc::clone(&engine).watch_pushes());
         }
@@ -165,6 +171,11 @@ impl Engine {
     /// Database connections that are up.
     pub fn connections(&self) -> usize {
         self.lanes.connected()
+    }
+
+    /// Whether other servers share the database, as far as they were heard.
+    pub fn hears_peers(&self) -> bool {
+        self.peers_present.get()
     }
 
     /// What is in the file buffer, if there is one.

@@ -153,8 +153,10 @@ impl Engine {
         loop {
             let partition = request.partition.clone();
             let waiting = self.reserve(&key, partition, request.partitions_max, true);
+            let parked = self.metrics.park();
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(granted) = runtime::timeout(left, waiting).await else { return Ok(None) };
+            drop(parked);
             if self.spill.switches.pop() {
                 return Ok(None);
             }
@@ -398,7 +400,7 @@ impl Engine {
             let outcome = match buried {
                 Ok(()) => Outcome::Pending,
                 Err(error) => {
-                    tracing::warn!(%error, "messages are not buried yet");
+                    crate::seldom!(warn, %error, "messages are not buried yet");
                     Outcome::Hidden { ms: BURY_PAUSE_MS }
                 }
             };
@@ -427,7 +429,7 @@ impl Engine {
             match delivered.open(self.keys()) {
                 Ok(opened) => encrypted |= opened,
                 Err(error) => {
-                    tracing::warn!(queue = &*popped.queue.name, %error, "no message is delivered");
+                    crate::seldom!(warn, queue = &*popped.queue.name, %error, "no message is delivered");
                     let (engine, group) = (Rc::clone(self), Arc::clone(&request.group));
                     let giving_back = async move { engine.give_back(popped, group).await };
                     runtime::to_the_end(giving_back).await;

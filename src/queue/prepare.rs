@@ -28,17 +28,17 @@ impl Engine {
     /// Makes what is stored of a plan: finds or creates its partitions, and encrypts what goes to
     /// encrypted queues.
     pub(super) async fn prepare(&self, plan: PushPlan) -> Result<PushRequest, Box<Unprepared>> {
-        let PushPlan { lines, items, targets } = plan;
+        let PushPlan { lines, items, targets, arrived } = plan;
         let queues = match self.look_up_unknown(&targets).await {
             Ok(queues) => queues,
             Err(error) => {
-                let plan = PushPlan { lines, items, targets };
+                let plan = PushPlan { lines, items, targets, arrived };
                 return Err(Box::new(Unprepared { error, plan }));
             }
         };
         let targets =
             resolve(targets, &queues).map_err(Unprepared::without_plan).map_err(Box::new)?;
-        let mut request = PushRequest { lines, items, targets };
+        let mut request = PushRequest { lines, items, targets, arrived };
         let sealed = seal(&self.keys, &mut request).await;
         sealed.map_err(|NoKey| Box::new(Unprepared::without_plan(Error::EncryptionUnavailable)))?;
         Ok(request)

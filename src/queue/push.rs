@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_channel::oneshot;
 use hashbrown::{HashMap, HashSet};
@@ -71,6 +72,8 @@ pub struct PushPlan {
     pub lines: Vec<u8>,
     pub items: Vec<PushItem>,
     pub targets: Vec<PushTarget>,
+    /// When its request came; `None` for what comes from the file buffer.
+    pub arrived: Option<Instant>,
 }
 
 /// What became of a request.
@@ -90,6 +93,7 @@ pub struct PushRequest {
     pub lines: Vec<u8>,
     pub items: Vec<PushItem>,
     pub targets: Vec<Target>,
+    pub arrived: Option<Instant>,
 }
 
 impl PushRequest {
@@ -226,7 +230,7 @@ impl Engine {
 
     async fn push_admitted(&self, request: PushRequest) -> Result<Pushed, Error> {
         if request.items.is_empty() {
-            let PushRequest { lines, items, targets } = request;
+            let PushRequest { lines, items, targets, .. } = request;
             return Ok(Pushed { lines, items, targets, stored: Vec::new() });
         }
         let request = Rc::new(request);
@@ -238,7 +242,7 @@ impl Engine {
             }
         };
         // The batch let go of it before it answered.
-        let PushRequest { lines, items, targets } =
+        let PushRequest { lines, items, targets, .. } =
             Rc::into_inner(request).expect("the answered batch holds no request");
         Ok(Pushed { lines, items, targets, stored })
     }
@@ -269,7 +273,9 @@ impl Engine {
         Ok(HeldBytes { pushes: &self.pushes, bytes })
     }
 
-    pub(super) async fn store_pushes(&self, session: &Session, mut batch: Batch) {
+    /// Answers how many messages there were.
+    pub(super) async fn store_pushes(&self, session: &Session, mut batch: Batch) -> usize {
+        let messages = batch.sources.len();
         let replies = std::mem::take(&mut batch.replies);
         let mut replies: Vec<Option<Reply>> = replies.into_iter().map(Some).collect();
         let stored = self.store_patiently(session, &batch, &mut replies).await;
@@ -288,12 +294,13 @@ impl Engine {
                 for reply in replies.into_iter().flatten() {
                     let _ = reply.send(Err(error.clone()));
                 }
-                return;
+                return messages;
             }
         };
         let answers = batch.answers(stored);
+        let committed = Instant::now();
         for (request, answer) in batch.requests.iter().zip(&answers) {
-            self.announce(request, answer).await;
+            self.announce(request, answer, committed).await;
         }
         let requests = batch.requests.into_iter().zip(replies);
         for ((request, reply), answer) in requests.zip(answers) {
@@ -303,15 +310,24 @@ impl Engine {
                 let _ = reply.send(Ok(answer));
             }
         }
+        messages
     }
 
     /// Tells the owners of the groups which partitions grew, before the producer is answered.
-    pub(super) async fn announce(&self, request: &PushRequest, stored: &[Stored]) {
-        let mut grew = vec![false; request.targets.len()];
+    pub(super) async fn announce(
+        &self,
+        request: &PushRequest,
+        stored: &[Stored],
+        committed: Instant,
+    ) {
+        let mut grew = vec![0; request.targets.len()];
         for (item, stored) in request.items.iter().zip(stored) {
-            grew[item.target] |= matches!(stored, Stored::Queued(_));
+            grew[item.target] += u64::from(matches!(stored, Stored::Queued(_)));
         }
-        for (target, _) in request.targets.iter().zip(grew).filter(|(_, grew)| *grew) {
+        for (target, messages) in request.targets.iter().zip(grew).filter(|(_, grew)| *grew > 0) {
+            if let Some(arrived) = request.arrived {
+                self.count_committed(&target.queue, committed - arrived, messages);
+            }
             self.grew(target.queue.known(target.partition, &target.partition_name)).await;
         }
     }
@@ -329,6 +345,10 @@ impl Drop for HeldBytes<'_> {
 }
 
 impl PushQueue {
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.pending_bytes + self.held_bytes + bytes <= PENDING_BYTES_MAX
     }

@@ -179,7 +179,7 @@ impl Engine {
                     Ok(batch.answers(stored).pop().unwrap_or_default())
                 })
                 .await?;
-            self.announce(&request, &stored).await;
+            self.announce(&request, &stored, Instant::now()).await;
             let gone = request.items.iter().zip(&stored);
             let mut gone = gone.filter(|(_, stored)| **stored == Stored::Gone).peekable();
             if gone.peek().is_none() {
@@ -223,7 +223,7 @@ impl Engine {
     /// What was encrypted because nobody knew its queue is stored as it came. Without the key it is
     /// stored as it is.
     fn unseal(&self, request: &mut PushRequest) {
-        let PushRequest { lines, items, targets } = request;
+        let PushRequest { lines, items, targets, .. } = request;
         for item in items.iter_mut().filter(|item| item.parts.encrypted) {
             if targets[item.target].queue.options.encryption_enabled {
                 continue;

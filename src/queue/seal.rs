@@ -15,7 +15,7 @@ const SEAL_BYTES_AT_ONCE: usize = 256 << 10;
 /// Encrypts the messages of a request that go to encrypted queues. Most have none, and stay as they
 /// are.
 pub(super) async fn seal(keys: &Keys, request: &mut PushRequest) -> Result<(), NoKey> {
-    let PushRequest { lines, items, targets } = request;
+    let PushRequest { lines, items, targets, .. } = request;
     if !targets.iter().any(|target| target.queue.options.encryption_enabled) {
         return Ok(());
     }
@@ -93,7 +93,12 @@ mod tests {
 
     /// Messages with these transactionIds, to a plain and an encrypted queue in turn.
     fn request(transaction_ids: &[Option<&str>]) -> PushRequest {
-        let mut request = PushRequest { lines: Vec::new(), items: Vec::new(), targets: Vec::new() };
+        let mut request = PushRequest {
+            lines: Vec::new(),
+            items: Vec::new(),
+            targets: Vec::new(),
+            arrived: None,
+        };
         request.targets = vec![target(false), target(true)];
         for (n, id) in transaction_ids.iter().enumerate() {
             let trace_id = n.is_multiple_of(3).then_some(TRACE_ID);

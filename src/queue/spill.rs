@@ -199,7 +199,7 @@ impl Engine {
 
     /// Makes a request of a plan without asking the database.
     async fn place_unasked(&self, plan: PushPlan) -> Result<PushRequest, Error> {
-        let PushPlan { lines, items, targets } = plan;
+        let PushPlan { lines, items, targets, arrived } = plan;
         let targets = targets.into_iter().map(|target| match target {
             PushTarget::Known(target) => target,
             PushTarget::Named { queue, partition } => Target {
@@ -208,7 +208,7 @@ impl Engine {
                 partition_name: Arc::from(partition),
             },
         });
-        let mut request = PushRequest { lines, items, targets: targets.collect() };
+        let mut request = PushRequest { lines, items, targets: targets.collect(), arrived };
         seal(&self.keys, &mut request).await.map_err(|NoKey| Error::EncryptionUnavailable)?;
         Ok(request)
     }
@@ -248,7 +248,7 @@ impl Engine {
         }
         match kept.await {
             Ok(Kept::Durable) => {
-                let PushRequest { lines, items, targets } = request;
+                let PushRequest { lines, items, targets, .. } = request;
                 let stored = vec![Stored::Buffered; items.len()];
                 Ok(Some(Pushed { lines, items, targets, stored }))
             }

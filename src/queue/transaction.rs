@@ -8,6 +8,7 @@ mod judge;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::{join, join_all, try_join};
 use hashbrown::HashMap;
@@ -151,16 +152,18 @@ impl Engine {
             .await?;
         let (stored, outcome) = match outcome {
             Ok(done) => {
-                self.announce(&request, &done.stored).await;
+                self.announce(&request, &done.stored, Instant::now()).await;
+                self.count_transaction(&acks, Some((&done.acks, &done.stored)));
                 self.leases_ended(done.ended).await;
                 (done.stored, Ok(done.acks))
             }
             Err(rejection) => {
                 self.rejected(&request, rejection);
+                self.count_transaction(&acks, None);
                 (Vec::new(), Err(rejection))
             }
         };
-        let PushRequest { lines, items, targets } =
+        let PushRequest { lines, items, targets, .. } =
             Rc::into_inner(request).expect("the transaction has let go of its request");
         Ok(Transacted { acks, pushed: Pushed { lines, items, targets, stored }, outcome })
     }

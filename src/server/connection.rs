@@ -11,12 +11,13 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::worker::Core;
 use crate::api::{self, Answer, Undo};
 use crate::http::response::{self, Connection as Persistence, Options};
-use crate::http::{Method, Parsed, Reject, Request, RequestParser, Step};
+use crate::http::{Method, Parsed, Reject, Request, RequestParser, Status, Step};
+use crate::metrics::{CloseReason, Family};
 use crate::queue::Engine;
 use crate::runtime::{self, Stream};
 
@@ -34,20 +35,6 @@ const PIPELINED_BYTES_MAX: usize = 64 << 10;
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// A client that takes none of its answer for so long is gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
-
-/// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client asked for it, or ended its side between requests.
-    Client,
-    /// The client went away in the middle of something.
-    Gone,
-    Idle,
-    /// A request that could not be parsed, or did not arrive in time.
-    Rejected,
-    /// The server stops.
-    Drain,
-}
 
 pub struct Connection {
     core: Rc<Core>,
@@ -100,25 +87,35 @@ impl Connection {
     }
 
     async fn handle(&mut self, parsed: &Parsed) -> Result<(), CloseReason> {
+        let begun = Instant::now();
         let request = Request::new(parsed, &self.received[self.start..]);
         let closing = self.core.stopping.get();
         let persistence = Persistence::for_request(&parsed.head, closing);
-        let mut options = Options::new(self.core.date(SystemTime::now()), persistence);
+        let mut options = Options::new(self.core.date(begun), persistence);
         options.head_only = parsed.head.method == Method::Head;
-        let operation = api::read(&self.core.engine, &self.core.settings, &request);
+        let (family, operation) =
+            api::read(&self.core.engine, &self.core.settings, &request, begun);
         self.consume(parsed.consumed);
-        match operation {
-            Err(error) => error.write(&mut Answer::new(&mut self.out, options)),
+        let status = match operation {
+            Err(error) => {
+                let mut answer = Answer::new(&mut self.out, options);
+                error.write(&mut answer);
+                answer.status()
+            }
             Ok(operation) if operation.waits() => {
                 self.write_out().await?;
-                self.wait_for(operation, options).await?;
+                self.wait_for(operation, options).await?
             }
             Ok(operation) => {
                 let _in_flight = self.core.in_flight();
                 let mut answer = Answer::new(&mut self.out, options);
                 let undo = operation.run(&self.core.engine, &mut answer).await;
                 self.undo.extend(undo);
+                answer.status()
             }
+        };
+        if let Some(status) = status {
+            self.core.engine.metrics().answered(family, status, begun.elapsed());
         }
         if persistence == Persistence::Closes {
             self.write_out().await?;
@@ -135,18 +132,21 @@ impl Connection {
         &mut self,
         operation: api::Operation,
         options: Options<'static>,
-    ) -> Result<(), CloseReason> {
+    ) -> Result<Option<Status>, CloseReason> {
         self.stream.set_read_timeout(None);
         let engine: Rc<Engine> = Rc::clone(&self.core.engine);
         let mut out = std::mem::take(&mut self.out);
-        let undo = {
+        let (undo, status) = {
             let mut answer = Answer::new(&mut out, options);
-            let mut running = pin!(operation.run(&engine, &mut answer));
+            let mut running = pin!(async {
+                let undo = operation.run(&engine, &mut answer).await;
+                (undo, answer.status())
+            });
             let (stream, received) = (&mut self.stream, &mut self.received);
             let mut piece = [0; 1024];
             poll_fn(|cx| {
-                if let Poll::Ready(undo) = running.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(undo));
+                if let Poll::Ready(ended) = running.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(ended));
                 }
                 while received.len() < PIPELINED_BYTES_MAX {
                     match stream.poll_read_into(cx, &mut piece) {
@@ -161,7 +161,7 @@ impl Connection {
         };
         self.out = out;
         self.undo.extend(undo);
-        Ok(())
+        Ok(status)
     }
 
     /// Drops a request from the front of what was received.
@@ -198,8 +198,9 @@ impl Connection {
     }
 
     async fn reject(&mut self, reject: &Reject) -> CloseReason {
-        let date = self.core.date(SystemTime::now());
+        let date = self.core.date(Instant::now());
         response::write_reject(&mut self.out, reject, date);
+        self.core.engine.metrics().answered(Family::Rejected, reject.status, Duration::ZERO);
         if let Err(reason) = self.write_out().await {
             return reason;
         }

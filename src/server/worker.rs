@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Ready;
-use super::connection::{CloseReason, Connection};
+use super::connection::Connection;
 use crate::api;
 use crate::buffer::{Append, Keeper, Opened};
 use crate::encryption::Keys;
 use crate::http::Limits;
 use crate::http::response::{Date, DateCache};
+use crate::metrics::CloseReason;
 use crate::pg::ConnectSettings;
 use crate::queue::{Engine, Message, Notice, Spill};
 use crate::runtime::mailbox::{Address, Mailbox};
@@ -26,6 +27,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long a core waits for its first database connection when it starts.
 const CONNECT_LOOK: Duration = Duration::from_millis(2);
+
+/// How far behind the Date header may be.
+const DATE_AGE: Duration = Duration::from_millis(100);
 
 /// Everything that a core needs, on its way to the core's thread.
 pub struct Worker {
@@ -59,6 +63,8 @@ pub struct Core {
     pub limits: Limits,
     pub stopping: Cell<bool>,
     date: RefCell<DateCache>,
+    /// When the clock was read for the date last.
+    dated: Cell<Option<Instant>>,
     in_flight: Cell<usize>,
     connections: Cell<usize>,
 }
@@ -73,8 +79,14 @@ impl Drop for InFlight {
 }
 
 impl Core {
-    pub fn date(&self, now: SystemTime) -> Date {
-        self.date.borrow_mut().at(now)
+    /// The date for an answer. The clock is read anew when it was read a while before `now`.
+    pub fn date(&self, now: Instant) -> Date {
+        let fresh = self.dated.get().is_some_and(|at| now.saturating_duration_since(at) < DATE_AGE);
+        if !fresh {
+            self.dated.set(Some(now));
+            return self.date.borrow_mut().at(SystemTime::now());
+        }
+        self.date.borrow().last()
     }
 
     pub fn in_flight(self: &Rc<Self>) -> InFlight {
@@ -118,6 +130,7 @@ impl Worker {
             limits: self.limits,
             stopping: Cell::new(false),
             date: RefCell::default(),
+            dated: Cell::default(),
             in_flight: Cell::new(0),
             connections: Cell::new(0),
         });
@@ -149,10 +162,13 @@ async fn accept(core: Rc<Core>, listener: Listener) {
     while !core.stopping.get() {
         match acceptor.accept().await {
             Ok(_) if core.connections.get() >= CONNECTIONS_MAX => {
-                tracing::warn!(connections = CONNECTIONS_MAX, "a connection was refused");
+                core.engine.metrics().accepted();
+                core.engine.metrics().closed(CloseReason::Refused);
+                crate::seldom!(warn, connections = CONNECTIONS_MAX, "a connection was refused");
             }
             Ok(stream) => {
                 failing = false;
+                core.engine.metrics().accepted();
                 core.connections.update(|count| count + 1);
                 runtime::spawn(serve(Rc::clone(&core), stream));
             }
@@ -169,5 +185,6 @@ async fn accept(core: Rc<Core>, listener: Listener) {
 async fn serve(core: Rc<Core>, stream: Stream) {
     let reason: CloseReason = Connection::new(Rc::clone(&core), stream).serve().await;
     core.connections.update(|count| count - 1);
+    core.engine.metrics().closed(reason);
     tracing::trace!(?reason, "a connection ended");
 }

@@ -102,6 +102,11 @@ impl Server {
         self.log.lines().iter().any(|line| line.contains(text))
     }
 
+    /// How many lines the server has said that contain `text`.
+    pub fn times_said(&self, text: &str) -> usize {
+        self.log.lines().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Pushes that wait in the file buffer.
     pub fn buffered(&self) -> u64 {
         self.get("/api/v1/status/buffers").expect(200)["pending"].as_u64().expect("a count")

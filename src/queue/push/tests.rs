@@ -19,7 +19,8 @@ fn pending(encrypted: [bool; 2]) -> Pending {
         partition: PartitionId(7),
         partition_name: Arc::from("p"),
     };
-    let mut request = PushRequest { lines: Vec::new(), items: Vec::new(), targets: vec![target] };
+    let mut request =
+        PushRequest { lines: Vec::new(), items: Vec::new(), targets: vec![target], arrived: None };
     for encrypted in encrypted {
         let parts = line::write(&mut request.lines, None, None, None, "1");
         let parts = LineParts { encrypted, ..parts };
