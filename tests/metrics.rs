@@ -1,6 +1,8 @@
 //! What the server counts is what was done, and it can be read at any time by whoever reads the
 //! formats.
 
+#![expect(clippy::float_cmp, reason = "counts are whole numbers")]
+
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -10,6 +10,7 @@ mod envelope;
 mod http;
 mod line;
 mod measure;
+mod metrics;
 mod push;
 mod samples;
 
@@ -22,5 +23,6 @@ fn main() {
     line::measure(&mut measure);
     push::measure(&mut measure);
     ack::measure(&mut measure);
+    metrics::measure(&mut measure);
     measure.finish();
 }
