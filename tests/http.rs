@@ -56,7 +56,12 @@ fn health_says_what_works() {
     let answer = wire.answer();
     let expected = json!({
         "status": "healthy", "database": "connected", "server": "queen",
-        "version": env!("CARGO_PKG_VERSION"), "worker_id": 0
+        "version": env!("CARGO_PKG_VERSION"), "worker_id": 0,
+        "shared_state": {
+            "enabled": false, "running": false,
+            "maintenance_mode": false, "pop_maintenance_mode": false,
+        },
+        "queen": { "worker_id": 0, "status": "active" },
     });
     assert_eq!((answer.status, answer.json()), (200, expected));
     assert_eq!(answer.header("content-type"), Some("application/json"));
