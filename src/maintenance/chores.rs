@@ -73,6 +73,8 @@ pub struct Chore {
 struct Due {
     at: Instant,
     behind: PartitionId,
+    /// The last run did, which was logged.
+    failed: bool,
     chore: Chore,
 }
 
@@ -80,7 +82,7 @@ impl Due {
     fn first(chore: Chore) -> Self {
         // The heartbeat at once; nobody waits for the others.
         let wait = if chore.leader_only { jittered(chore.interval) } else { Duration::ZERO };
-        Self { at: Instant::now() + wait, behind: BEGINNING, chore }
+        Self { at: Instant::now() + wait, behind: BEGINNING, failed: false, chore }
     }
 }
 
@@ -106,6 +108,7 @@ pub async fn run(connect: ConnectSettings, context: Context) {
         } else {
             run_one(&connect, &mut session, &context, due).await
         };
+        let failed_before = std::mem::replace(&mut due.failed, ran.is_err());
         let pause = match ran {
             Ok(Left::More { behind }) => {
                 due.behind = behind;
@@ -117,7 +120,12 @@ pub async fn run(connect: ConnectSettings, context: Context) {
             }
             Err(error) if error.verdict() == Verdict::Retry => RACE_PAUSE,
             Err(error) => {
-                tracing::warn!(chore = due.chore.name, %error, "a chore failed");
+                // Once an outage is enough.
+                if failed_before {
+                    tracing::debug!(chore = due.chore.name, %error, "a chore failed again");
+                } else {
+                    tracing::warn!(chore = due.chore.name, %error, "a chore failed");
+                }
                 jittered(due.chore.interval)
             }
         };
