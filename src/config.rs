@@ -17,6 +17,7 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::buffer;
 use crate::encryption::{Key, Keys};
+use crate::maintenance;
 use crate::start::StartError;
 
 use options::{Cli, CliCommand, DatabaseOptions, Options};
@@ -114,6 +115,7 @@ pub struct Config {
     pub buffer: Option<buffer::Settings>,
     /// How long a push waits for the database before it goes to the buffer.
     pub push_patience: Duration,
+    pub chores: maintenance::Settings,
     /// Whether each worker is bound to a CPU of its own.
     pub pin_cores: bool,
     pub log_level: LogLevel,
@@ -148,8 +150,8 @@ pub fn parse(
         command.try_get_matches_from(arguments).map_err(|error| explain(&error, &reference))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| explain(&error, &reference))?;
     let (action, options) = match cli.command {
-        CliCommand::Serve(options) => (Action::Serve, options),
-        CliCommand::Migrate(database) => (Action::Migrate, serve_defaults(database)?),
+        CliCommand::Serve(options) => (Action::Serve, *options),
+        CliCommand::Migrate(database) => (Action::Migrate, serve_defaults(*database)?),
     };
     let config = Config::try_from(options).map_err(|error| ParseError::Usage(error.to_string()))?;
     Ok((action, config))
@@ -181,7 +183,7 @@ fn serve_defaults(database: DatabaseOptions) -> Result<Options, ParseError> {
         .try_get_matches_from(["queen", "serve"])
         .map_err(|error| explain(&error, &command))?;
     match Cli::from_arg_matches(&matches).map_err(|error| explain(&error, &command))?.command {
-        CliCommand::Serve(options) => Ok(Options { database, ..options }),
+        CliCommand::Serve(options) => Ok(Options { database, ..*options }),
         CliCommand::Migrate(_) => unreachable!("the arguments above say serve"),
     }
 }
@@ -264,6 +266,14 @@ impl TryFrom<Options> for Config {
             ),
             buffer,
             push_patience: Duration::from_millis(options.push_patience_ms),
+            chores: maintenance::Settings {
+                server_name: maintenance::machine_name(),
+                retention_interval: Duration::from_millis(options.retention_interval),
+                retention_messages_max: options.retention_batch_size.into(),
+                partition_idle_days: options.partition_cleanup_days,
+                eviction_interval: Duration::from_millis(options.eviction_interval),
+                eviction_messages_max: options.eviction_batch_size.into(),
+            },
             pin_cores: options.pin_cores,
             log_level: database.log_level,
             log_format: database.log_format,

@@ -7,7 +7,7 @@ use harness::Server;
 use queen::pg::PLANNER_SETTINGS;
 use serde_json::Value;
 
-const HOT: [(&str, &str); 10] = [
+const HOT: [(&str, &str); 17] = [
     ("flush", include_str!("../src/pg/sql/flush.sql")),
     ("find_keys", include_str!("../src/pg/sql/find_keys.sql")),
     ("lock_partitions", include_str!("../src/pg/sql/lock_partitions.sql")),
@@ -18,6 +18,14 @@ const HOT: [(&str, &str); 10] = [
     ("ack_completed", include_str!("../src/pg/sql/ack_completed.sql")),
     ("ack_lock", include_str!("../src/pg/sql/ack_lock.sql")),
     ("transaction_lock", include_str!("../src/pg/sql/transaction_lock.sql")),
+    // Nobody waits for those of chores, but they look at the same tables all the time.
+    ("deletable_segments", include_str!("../src/pg/sql/deletable_segments.sql")),
+    ("segment_line_starts", include_str!("../src/pg/sql/segment_line_starts.sql")),
+    ("keys_delete", include_str!("../src/pg/sql/keys_delete.sql")),
+    ("segments_delete", include_str!("../src/pg/sql/segments_delete.sql")),
+    ("partitions_advance", include_str!("../src/pg/sql/partitions_advance.sql")),
+    ("overdue_places", include_str!("../src/pg/sql/overdue_places.sql")),
+    ("partitions_idle", include_str!("../src/pg/sql/partitions_idle.sql")),
 ];
 
 /// Indexes that find more rows than a request may read.

@@ -3,11 +3,11 @@
 mod harness;
 
 use std::collections::HashSet;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{BEFORE_A_SCAN, Server, Settings, eventually};
+use harness::{BEFORE_A_SCAN, Database, Message, Server, Settings, eventually};
 use serde_json::{Value, json};
 
 /// Two servers of one core each.
@@ -125,4 +125,100 @@ fn options_changed_on_one_server_reach_the_other() {
     second.push_one("q", "p", 2);
     let message = eventually("the message is there", || second.pop("q", "").pop());
     assert_eq!(second.ack(&message, "failed")["dlq"], false);
+}
+
+/// Polls for one message on a thread while `push` runs, and gives it and how long it took since.
+fn wake(server: &Server, push: impl FnOnce()) -> (Message, Duration) {
+    thread::scope(|scope| {
+        let client = server.client();
+        let polling = scope.spawn(move || {
+            let mut messages = client.pop("q", "wait=true&timeout=60000&autoAck=true");
+            (messages.remove(0), Instant::now())
+        });
+        push();
+        let pushed = Instant::now();
+        let (message, delivered) = polling.join().expect("the poll is answered");
+        (message, delivered.saturating_duration_since(pushed))
+    })
+}
+
+/// Returns when each has heard of the other.
+fn acquainted(servers: &[Server; 2]) {
+    for server in servers {
+        eventually("the servers know each other", || {
+            server.said("another server shares the database").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_poll_is_woken_by_a_push_on_another_server() {
+    let servers = two();
+    acquainted(&servers);
+    servers[0].push_one("q", "p", 0);
+    for server in &servers {
+        server.pop("q", "autoAck=true");
+    }
+    // How long it takes is printed; that a scan did not do it is all that is judged.
+    let pushes = std::env::var("QUEEN_TEST_WAKE_UPS").map_or(20, |count| count.parse().unwrap());
+    let mut took: Vec<Duration> = (0..pushes)
+        .map(|n: usize| {
+            let (storing, waiting) = (&servers[n % 2], &servers[(n + 1) % 2]);
+            let (message, took) = wake(waiting, || {
+                // The poll has time to park.
+                thread::sleep(Duration::from_millis(20));
+                storing.push_one("q", &format!("p{}", n % 3), n);
+            });
+            assert_eq!(message["data"], n);
+            assert!(took < BEFORE_A_SCAN, "no notification woke the poll: {took:?}");
+            took
+        })
+        .collect();
+    took.sort_unstable();
+    let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    eprintln!("{pushes} pushes woke polls after {median:?} (median), {p99:?} (p99), {took:?}");
+}
+
+#[test]
+fn a_poll_gets_its_message_although_the_connection_for_notifications_is_killed() {
+    let servers = two();
+    acquainted(&servers);
+    let mut sql = servers[0].database.connect();
+    for n in 0..5 {
+        let (message, _) = wake(&servers[1], || {
+            let killed = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                          WHERE application_name = 'queen notices' AND datname = current_database()";
+            sql.batch_execute(killed).unwrap();
+            servers[0].push_one("q", "p", n);
+        });
+        assert_eq!(message["data"], n);
+    }
+}
+
+/// A pooler that does not know notifications takes them and tells nobody.
+#[test]
+fn a_poll_gets_its_message_although_notifications_are_swallowed() {
+    let database = Arc::new(Database::fresh());
+    let mut sql = database.connect();
+    // The connection for notifications has no search path of its own.
+    sql.batch_execute(&format!(
+        "CREATE SCHEMA swallowing;
+         CREATE FUNCTION swallowing.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT';
+         ALTER DATABASE \"{}\" SET search_path = swallowing, pg_catalog",
+        database.name
+    ))
+    .unwrap();
+    let servers = [0, 1].map(|_| Server::on(&database, Settings::default()));
+    servers[0].push_one("q", "p", 0);
+    for server in &servers {
+        server.pop("q", "autoAck=true");
+    }
+    for n in 1..3 {
+        let (message, took) = wake(&servers[1], || {
+            servers[0].push_one("q", "p", n);
+        });
+        assert_eq!(message["data"], n);
+        eprintln!("without notifications a poll got its message after {took:?}");
+    }
+    assert!(!servers[1].said("another server shares the database"), "they were not swallowed");
 }

@@ -12,6 +12,9 @@ use super::{LogFormat, LogLevel};
 /// PostgreSQL keeps its timeouts in a signed 32-bit count of milliseconds.
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 
+/// Chores look at every partition; more often than this they would do nothing else.
+const CHORE_INTERVAL_MIN: u64 = 10;
+
 /// A message queue server on PostgreSQL, one core at a time.
 #[derive(Debug, Parser)]
 #[command(name = "queen", version)]
@@ -23,9 +26,9 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum CliCommand {
     /// Run the server until SIGTERM or SIGINT
-    Serve(Options),
+    Serve(Box<Options>),
     /// Bring the database schema up to date and exit
-    Migrate(DatabaseOptions),
+    Migrate(Box<DatabaseOptions>),
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +110,31 @@ pub(super) struct Options {
     #[arg(long, env = "QUEEN_PUSH_PATIENCE_MS", value_name = "MS", default_value_t = 900,
         value_parser = clap::value_parser!(u64).range(50..=MILLISECONDS_MAX))]
     pub(super) push_patience_ms: u64,
+
+    /// Milliseconds between two runs of retention, and of the clean-up of empty partitions
+    #[arg(long, env = "RETENTION_INTERVAL", value_name = "MS", default_value_t = 300_000,
+        value_parser = clap::value_parser!(u64).range(CHORE_INTERVAL_MIN..=MILLISECONDS_MAX))]
+    pub(super) retention_interval: u64,
+
+    /// Messages that retention deletes in one transaction
+    #[arg(long, env = "RETENTION_BATCH_SIZE", value_name = "COUNT", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) retention_batch_size: u32,
+
+    /// Days without a push after which an empty partition is deleted
+    #[arg(long, env = "PARTITION_CLEANUP_DAYS", value_name = "DAYS", default_value_t = 30,
+        value_parser = clap::value_parser!(i32).range(1..=36_500))]
+    pub(super) partition_cleanup_days: i32,
+
+    /// Milliseconds between two looks for messages that have waited too long
+    #[arg(long, env = "EVICTION_INTERVAL", value_name = "MS", default_value_t = 60_000,
+        value_parser = clap::value_parser!(u64).range(CHORE_INTERVAL_MIN..=MILLISECONDS_MAX))]
+    pub(super) eviction_interval: u64,
+
+    /// Messages that become dead letters in one go then
+    #[arg(long, env = "EVICTION_BATCH_SIZE", value_name = "COUNT", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) eviction_batch_size: u32,
 
     /// Bind each worker to a CPU of its own; switch it off where several servers share a machine
     #[arg(long, env = "QUEEN_PIN_CORES", value_name = "BOOL", default_value_t = true,

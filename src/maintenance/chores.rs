@@ -1,76 +1,152 @@
 //! Runs the chores, each at its interval, one at a time on one database connection.
 //!
-//! A chore is a file of its own with a bounded run. Every server runs every chore, so each must
-//! stand being run twice at once. A run that fails is logged and comes again at its time.
+//! A chore is a file of its own with bounded runs. What changes data is done by the server that
+//! leads; for a moment there may be two, so each chore must stand being run twice at once. A run
+//! that fails is logged and comes again at its time.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 
-use super::{early_groups, shared_leases};
-use crate::pg::{self, ConnectSettings, Session};
+use super::{
+    Settings, early_groups, eviction, heartbeat, idle_partitions, retention, shared_leases,
+};
+use crate::ids::PartitionId;
+use crate::pg::{self, ConnectSettings, Session, Verdict};
 use crate::runtime;
 
-/// Before the first run of each, so that servers started together do not run it together.
-const FIRST_RUN_MAX: Duration = Duration::from_secs(3);
-/// Between the runs of a chore that has more to do: others get their turn and the database air.
-const MORE_PAUSE: Duration = Duration::from_millis(100);
+/// Between the runs of a chore that has more to do, for each millisecond that a run took: requests
+/// get three quarters of what chores would take.
+const REST_FOR_WORK: u32 = 3;
+/// The least and the longest such pause.
+const REST_MIN: Duration = Duration::from_millis(10);
+const REST_MAX: Duration = Duration::from_secs(2);
+/// Before a run that lost a race for a lock is tried again.
+const RACE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether a run had to stop at its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Nothing,
-    More,
+    /// The next run begins behind this partition, if the chore walks over them.
+    More {
+        behind: PartitionId,
+    },
 }
 
 impl Left {
     /// After a run that deleted `count` of at most `count_max` rows.
     pub fn after(count: usize, count_max: i64) -> Self {
         let full = i64::try_from(count).is_ok_and(|count| count >= count_max);
-        if full { Self::More } else { Self::Nothing }
+        if full { Self::More { behind: BEGINNING } } else { Self::Nothing }
+    }
+
+    /// After a step of a walk.
+    pub fn walked(next: Option<PartitionId>) -> Self {
+        next.map_or(Self::Nothing, |behind| Self::More { behind })
     }
 }
+
+/// Before every partition.
+const BEGINNING: PartitionId = PartitionId(0);
+
+/// What every chore may look at.
+pub struct Context {
+    pub settings: Settings,
+    /// The id of this server.
+    pub server: Uuid,
+    pub leads: Cell<bool>,
+}
+
+pub type Run<'s> = LocalBoxFuture<'s, Result<Left, pg::Error>>;
 
 pub struct Chore {
     pub name: &'static str,
     /// Between two runs, give or take a quarter.
     pub interval: Duration,
-    pub run: for<'s> fn(&'s Session) -> LocalBoxFuture<'s, Result<Left, pg::Error>>,
+    pub leader_only: bool,
+    pub run: for<'s> fn(&'s Session, &'s Context, PartitionId) -> Run<'s>,
 }
 
-const CHORES: [Chore; 2] = [shared_leases::CHORE, early_groups::CHORE];
+struct Due {
+    at: Instant,
+    behind: PartitionId,
+    /// The last run did, which was logged.
+    failed: bool,
+    chore: Chore,
+}
+
+impl Due {
+    fn first(chore: Chore) -> Self {
+        // The heartbeat at once; nobody waits for the others.
+        let wait = if chore.leader_only { jittered(chore.interval) } else { Duration::ZERO };
+        Self { at: Instant::now() + wait, behind: BEGINNING, failed: false, chore }
+    }
+}
 
 /// Never ends.
-pub async fn run(settings: ConnectSettings) {
+pub async fn run(connect: ConnectSettings, context: Context) {
+    let settings = &context.settings;
+    let mut due = [
+        heartbeat::CHORE,
+        shared_leases::CHORE,
+        early_groups::CHORE,
+        retention::chore(settings),
+        eviction::chore(settings),
+        idle_partitions::chore(settings),
+    ]
+    .map(Due::first);
     let mut session = None;
-    let mut due = CHORES.map(|chore| (Instant::now() + up_to(FIRST_RUN_MAX), chore));
     loop {
-        let next = due.iter_mut().min_by_key(|(at, _)| *at).expect("there are chores");
-        let (at, chore) = next;
-        runtime::sleep(at.saturating_duration_since(Instant::now())).await;
-        let pause = match run_one(&settings, &mut session, chore).await {
-            Ok(Left::More) => MORE_PAUSE,
-            Ok(Left::Nothing) => jittered(chore.interval),
+        let due = due.iter_mut().min_by_key(|due| due.at).expect("there are chores");
+        runtime::sleep(due.at.saturating_duration_since(Instant::now())).await;
+        let began = Instant::now();
+        let ran = if due.chore.leader_only && !context.leads.get() {
+            Ok(Left::Nothing)
+        } else {
+            run_one(&connect, &mut session, &context, due).await
+        };
+        let failed_before = std::mem::replace(&mut due.failed, ran.is_err());
+        let pause = match ran {
+            Ok(Left::More { behind }) => {
+                due.behind = behind;
+                (began.elapsed() * REST_FOR_WORK).clamp(REST_MIN, REST_MAX)
+            }
+            Ok(Left::Nothing) => {
+                due.behind = BEGINNING;
+                jittered(due.chore.interval)
+            }
+            Err(error) if error.verdict() == Verdict::Retry => RACE_PAUSE,
             Err(error) => {
-                tracing::warn!(chore = chore.name, %error, "a chore failed");
-                jittered(chore.interval)
+                // Once an outage is enough.
+                if failed_before {
+                    tracing::debug!(chore = due.chore.name, %error, "a chore failed again");
+                } else {
+                    tracing::warn!(chore = due.chore.name, %error, "a chore failed");
+                }
+                jittered(due.chore.interval)
             }
         };
-        *at = Instant::now() + pause;
+        due.at = Instant::now() + pause;
     }
 }
 
 /// Connects where there is no connection that works.
 async fn run_one(
-    settings: &ConnectSettings,
+    connect: &ConnectSettings,
     session: &mut Option<Session>,
-    chore: &Chore,
+    context: &Context,
+    due: &Due,
 ) -> Result<Left, pg::Error> {
     let open = match session.take().filter(|session| !session.is_broken()) {
         Some(open) => open,
-        None => Box::pin(Session::connect(settings)).await?,
+        None => Box::pin(Session::connect(connect)).await?,
     };
-    (chore.run)(session.insert(open)).await
+    let session = session.insert(open);
+    session.renew_old_plans().await?;
+    (due.chore.run)(session, context, due.behind).await
 }
 
 fn jittered(interval: Duration) -> Duration {

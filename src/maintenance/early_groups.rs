@@ -13,7 +13,8 @@ const GROUPS_MAX: i64 = 1000;
 pub const CHORE: Chore = Chore {
     name: "early groups",
     interval: Duration::from_mins(10),
-    run: |session| {
+    leader_only: true,
+    run: |session, _, _| {
         async {
             let forgotten = pg::forget_early_groups(session, GROUPS_MAX).await?;
             Ok(Left::after(forgotten, GROUPS_MAX))

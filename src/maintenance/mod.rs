@@ -4,30 +4,58 @@
 mod chores;
 mod collector;
 mod early_groups;
+mod eviction;
+mod heartbeat;
+mod idle_partitions;
 mod migration;
 mod peers;
+mod retention;
 mod shared_leases;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::pg::ConnectSettings;
 use crate::queue::{Message, Notice};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
 
+use chores::Context;
 use collector::Collector;
+pub use heartbeat::machine_name;
 use peers::Peers;
+
+/// When chores run, and how much they do at once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of the machine.
+    pub server_name: String,
+    pub retention_interval: Duration,
+    /// Messages that retention deletes in one transaction, unless one segment has more.
+    pub retention_messages_max: i64,
+    /// Days without a push after which an empty partition is deleted.
+    pub partition_idle_days: i32,
+    pub eviction_interval: Duration,
+    /// Messages that are evicted in one run, give or take those of a segment.
+    pub eviction_messages_max: i64,
+}
 
 /// Runs until it is told to stop. Unless the schema is `migrated`, that is done when the database
 /// is there.
 pub async fn run(
-    settings: ConnectSettings,
+    connect: ConnectSettings,
+    settings: Settings,
     cores: Vec<Address<Message>>,
     notices: Mailbox<Notice>,
     migrated: bool,
 ) {
     if !migrated {
-        runtime::spawn(migration::run(settings.clone()));
+        runtime::spawn(migration::run(connect.clone()));
     }
-    runtime::spawn(chores::run(settings.clone()));
-    let collector = Collector::start(settings.clone(), cores.clone());
-    Peers::run(settings, cores, notices, collector).await;
+    let context = Context { settings, server: Uuid::new_v4(), leads: Cell::new(false) };
+    runtime::spawn(chores::run(connect.clone(), context));
+    let collector = Collector::start(connect.clone(), cores.clone());
+    Peers::run(connect, cores, notices, collector).await;
 }

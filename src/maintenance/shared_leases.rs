@@ -14,7 +14,8 @@ const LEASES_MAX: i64 = 1000;
 pub const CHORE: Chore = Chore {
     name: "shared leases",
     interval: Duration::from_mins(1),
-    run: |session| {
+    leader_only: true,
+    run: |session, _, _| {
         async {
             let forgotten = pg::forget_shared_leases(session, LEASES_MAX).await?;
             Ok(Left::after(forgotten, LEASES_MAX))

@@ -18,6 +18,8 @@ mod lease;
 mod migrate;
 mod notices;
 mod page;
+mod retention;
+mod servers;
 mod session;
 mod switches;
 mod traces;
@@ -55,6 +57,11 @@ pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
+pub use retention::{
+    LineStarts, OldSegment, OverduePlace, Step, deletable_segments, delete_partitions,
+    delete_segments, delete_traces, line_starts, lock_idle_partitions, overdue_places,
+};
+pub use servers::{in_background, server_seen};
 pub use session::{PLANNER_SETTINGS, Session};
 pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
 pub use traces::{

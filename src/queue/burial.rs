@@ -25,13 +25,17 @@ impl Engine {
         group_name: Rc<str>,
         offset: Offset,
     ) -> Result<(), pg::Error> {
-        self.with_state(partition, group, async move |session, state| {
-            if state.cursor == offset.0 {
-                bury_first(session, partition, group, &group_name, state).await?;
-            }
-            Ok(())
+        self.run(async move |session| {
+            with_state(session, partition, group, async |session, state| {
+                if state.cursor == offset.0 {
+                    bury_first(session, partition, group, &group_name, state).await?;
+                }
+                Ok(())
+            })
+            .await
         })
         .await
+        .map(|_| ())
     }
 
     /// Buries the first unfinished messages, as far as one segment goes.
@@ -41,35 +45,48 @@ impl Engine {
         group: GroupId,
         group_name: Rc<str>,
     ) -> Result<(), pg::Error> {
-        self.with_state(partition, group, async move |session, state| {
-            let first = Offset(state.cursor);
-            if let Some(segment) = pg::overdue_segment(session, partition, first).await? {
-                bury_segment(session, partition, group, &group_name, (state, &segment)).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Runs `work` in a transaction that holds the group's row, if no lease is live.
-    async fn with_state(
-        &self,
-        partition: PartitionId,
-        group: GroupId,
-        work: impl AsyncFnOnce(&Session, ConsumerState) -> Result<(), pg::Error> + 'static,
-    ) -> Result<(), pg::Error> {
         self.run(async move |session| {
-            session
-                .transaction(async |session| {
-                    match pg::ack_lock(session, partition, group).await? {
-                        Some(state) if !state.live => work(session, state).await,
-                        _ => Ok(()),
-                    }
-                })
-                .await
+            bury_overdue(session, partition, group, &group_name).await.map(|_| ())
         })
         .await
     }
+}
+
+/// Buries the first messages that a group has not finished, as far as one segment goes, if they
+/// have waited too long and no lease is live. Answers how many became dead letters, `None` when
+/// nothing was to be done.
+pub async fn bury_overdue(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+    group_name: &str,
+) -> Result<Option<usize>, pg::Error> {
+    let buried = with_state(session, partition, group, async |session, state| {
+        let first = Offset(state.cursor);
+        match pg::overdue_segment(session, partition, first).await? {
+            Some(segment) => {
+                let place = (partition, group);
+                bury_segment(session, place, group_name, state, &segment).await
+            }
+            None => Ok(None),
+        }
+    });
+    Ok(buried.await?.flatten())
+}
+
+/// Runs `work` in a transaction that holds the group's row, if no lease is live.
+async fn with_state<T>(
+    session: &Session,
+    partition: PartitionId,
+    group: GroupId,
+    work: impl AsyncFnOnce(&Session, ConsumerState) -> Result<T, pg::Error>,
+) -> Result<Option<T>, pg::Error> {
+    session
+        .transaction(async |session| match pg::ack_lock(session, partition, group).await? {
+            Some(state) if !state.live => work(session, state).await.map(Some),
+            _ => Ok(None),
+        })
+        .await
 }
 
 async fn bury_first(
@@ -95,11 +112,11 @@ async fn bury_first(
 
 async fn bury_segment(
     session: &Session,
-    partition: PartitionId,
-    group: GroupId,
+    (partition, group): (PartitionId, GroupId),
     group_name: &str,
-    (mut state, segment): (ConsumerState, &pg::OverdueSegment),
-) -> Result<(), pg::Error> {
+    mut state: ConsumerState,
+    segment: &pg::OverdueSegment,
+) -> Result<Option<usize>, pg::Error> {
     state.cursor = state.cursor.max(segment.first_offset.0);
     let lines = || line::lines(segment.body.as_bytes()).zip(segment.first_offset.0..);
     let statuses: Vec<(i64, AckStatus)> = lines()
@@ -112,7 +129,7 @@ async fn bury_segment(
         })
         .collect();
     let end = lines().last().map_or(state.cursor, |(_, offset)| offset + 1);
-    let Some((update, dead)) = finish(state, &statuses, end) else { return Ok(()) };
+    let Some((update, dead)) = finish(state, &statuses, end) else { return Ok(None) };
     let letters: Vec<DeadLine<'_>> = lines()
         .filter_map(|(text, offset)| {
             let at = dead.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
@@ -123,7 +140,8 @@ async fn bury_segment(
         .collect();
     pg::dead_letter_lines(session, partition, group_name, segment, WAITED_TOO_LONG, &letters)
         .await?;
-    pg::ack_store(session, partition, group, &update).await
+    pg::ack_store(session, partition, group, &update).await?;
+    Ok(Some(letters.len()))
 }
 
 /// What it makes of the state when messages before `end` are finished as `statuses` say.

@@ -155,6 +155,15 @@ impl Catalog {
         }
     }
 
+    /// The partition is looked up again when its name is next needed.
+    pub fn forget_partition(&self, queue: &Queue, known: &Known) {
+        self.partitions.borrow_mut().remove(&known.partition);
+        let mut partitions = queue.partitions.borrow_mut();
+        if partitions.get(&known.name) == Some(&known.partition) {
+            partitions.remove(&known.name);
+        }
+    }
+
     /// Whether the queue that is being loaded was forgotten since this was asked last.
     fn take_outdated(&self, name: &str) -> bool {
         let mut loading = self.loading.borrow_mut();

@@ -481,7 +481,10 @@ impl<R> Ring<R> {
     }
 
     fn remove(&mut self, partition: PartitionId) {
-        if let Some(gone) = self.partitions.remove(&partition) {
+        if let Some(gone) = self.partitions.remove(&partition)
+            // The name may belong to a partition that was made after that one was gone.
+            && self.by_name.get(&gone.known.name) == Some(&partition)
+        {
             self.by_name.remove(&gone.known.name);
         }
     }

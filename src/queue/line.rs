@@ -149,17 +149,16 @@ pub fn data(line: &[u8]) -> Option<Range<usize>> {
     (line.last() == Some(&b'}') && start < line.len()).then(|| start..line.len() - 1)
 }
 
-/// The transactionId that the producer chose, or `None` when it is the message's own id.
+/// The transactionId that the producer chose, or `None` when it is the message's own id. The
+/// beginning of a line will do if it holds the transactionId.
 pub fn transaction_id(line: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Ids {
-        transaction_id: String,
-    }
-    if !held(line).transaction_id {
+    let Held { trace_id, transaction_id } = held(line);
+    if !transaction_id {
         return None;
     }
-    serde_json::from_slice::<Ids>(line).ok().map(|ids| ids.transaction_id)
+    let behind = if trace_id { TRACE_BYTES } else { 1 };
+    let text = line.get(behind + TRANSACTION.len()..)?;
+    serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()
 }
 
 /// The members of a line in order, their values as they stand there.

@@ -35,6 +35,7 @@ use std::task::Waker;
 use hashbrown::HashSet;
 
 pub use ack::{AckEntry, AckRequest, Acked};
+pub use burial::bury_overdue;
 pub use catalog::Queue;
 pub use dead_letters::{Redriven, SetAside};
 pub use dispatch::Known;

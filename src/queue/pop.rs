@@ -25,6 +25,8 @@ use crate::runtime;
 const ATTEMPTS_MAX: usize = 256;
 /// When to look again at a partition whose messages should be there and are not.
 const MISSING_LOOK_MS: i64 = 100;
+/// Looks for a partition by its name: what is remembered may be gone, and one of that name made since.
+const NAMED_LOOKS: usize = 3;
 /// Before the burial of messages that nobody may get is tried again.
 const BURY_PAUSE_MS: i64 = 1000;
 /// Remembered groups of filters and of queues to come. Past it they are all registered again, which
@@ -86,8 +88,9 @@ struct Candidate {
 enum Tried {
     Popped(Popped),
     Nothing,
-    /// Messages went to the dead letters; what is behind them may be there for the taking.
-    Buried,
+    /// Messages went to the dead letters, or a place was gone that is made again: the next try may
+    /// find something.
+    Again,
 }
 
 impl PopRequest {
@@ -176,12 +179,18 @@ impl Engine {
         attempts: usize,
     ) -> Result<Option<Popped>, Error> {
         if let (Source::Queue(queue), Some(name)) = (&request.source, &request.partition) {
-            let Some(queue) = self.find_queue(queue).await? else { return Ok(None) };
-            let Some((name, partition)) = self.find_partition(&queue, name).await? else {
-                return Ok(None);
-            };
-            let known = queue.known(partition, &name);
-            return self.pop_named(request, known).await;
+            for _ in 0..NAMED_LOOKS {
+                let Some(queue) = self.find_queue(queue).await? else { return Ok(None) };
+                let Some((name, partition)) = self.find_partition(&queue, name).await? else {
+                    return Ok(None);
+                };
+                let popped = self.pop_named(request, queue.known(partition, &name)).await?;
+                let remembered = self.known_queue(&queue.name).and_then(|now| now.partition(&name));
+                if popped.is_some() || remembered.is_some_and(|(_, now)| now == partition) {
+                    return Ok(popped);
+                }
+            }
+            return Ok(None);
         }
         let key = request.key();
         for _ in 0..attempts {
@@ -207,7 +216,7 @@ impl Engine {
             match self.try_candidates(request, candidates).await? {
                 Tried::Popped(popped) => return Ok(Some(popped)),
                 Tried::Nothing => return Ok(None),
-                Tried::Buried => {}
+                Tried::Again => {}
             }
         }
         Ok(None)
@@ -321,8 +330,10 @@ impl Engine {
         let moved = self.regroupings.get() != regroupings;
         let mut popped = Popped { queue, group, partitions: Vec::new(), lease: None };
         let mut unsettled = Vec::new();
+        let mut again = false;
         for (candidate, answer) in candidates.into_iter().zip(answers) {
             let Candidate { known, reservation } = candidate;
+            again |= matches!(answer, ClaimAnswer::Hidden { ms: 0 });
             let outcome = match &answer {
                 ClaimAnswer::Poisoned { .. } | ClaimAnswer::Overdue | ClaimAnswer::NotPlaced => {
                     unsettled.push((known, reservation, answer));
@@ -341,8 +352,8 @@ impl Engine {
         let nothing_to_settle = unsettled.is_empty();
         let settling = Rc::clone(self).settle_all(request.clone(), queue, group, unsettled);
         if popped.partitions.is_empty() {
-            let buried = settling.await;
-            return Ok(if buried { Tried::Buried } else { Tried::Nothing });
+            again |= settling.await;
+            return Ok(if again { Tried::Again } else { Tried::Nothing });
         }
         if nothing_to_settle {
             return Ok(Tried::Popped(popped));
@@ -391,7 +402,7 @@ impl Engine {
                 }
                 ClaimAnswer::Overdue => self.bury_overdue(partition, group.id, name).await,
                 _ => {
-                    let outcome = self.unplaced(&queue, group, &request).await;
+                    let outcome = self.unplaced(&queue, &known, group, &request).await;
                     self.conclude(&request, &known, reservation, outcome);
                     continue;
                 }
@@ -410,8 +421,15 @@ impl Engine {
     }
 
     /// The partition is gone, or the group of that number, which another may have followed.
-    async fn unplaced(&self, queue: &Queue, group: GroupRow, request: &PopRequest) -> Outcome {
+    async fn unplaced(
+        &self,
+        queue: &Queue,
+        partition: &Known,
+        group: GroupRow,
+        request: &PopRequest,
+    ) -> Outcome {
         queue.forget_group(&request.group);
+        self.catalog.forget_partition(queue, partition);
         match self.queue_and_group(request, &queue.name).await {
             Ok(Some((_, found))) if found != group => Outcome::Pending,
             _ => Outcome::Drained,

@@ -102,8 +102,8 @@ impl Server {
         server.wait_until_ready(&started)?;
         let cpu = config.pin_cores.then(|| cpus.get(config.worker_count).copied()).flatten();
         let started = runtime::start("maintenance", cpu, {
-            let settings = settings.clone();
-            move || maintenance::run(settings, peers, notices, migrated)
+            let (connect, chores) = (settings.clone(), config.chores.clone());
+            move || maintenance::run(connect, chores, peers, notices, migrated)
         });
         server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
         tracing::info!(

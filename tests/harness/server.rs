@@ -19,6 +19,9 @@ use super::{Client, PATIENCE, Wire, eventually};
 /// The ready line names the bound address after these words.
 const READY: &str = "listening on ";
 
+/// A day: no test takes so long.
+const CHORES_NEVER_MS: &str = "86400000";
+
 /// What differs from test to test.
 pub struct Settings {
     pub workers: u32,
@@ -157,6 +160,9 @@ fn spawn(database: &Database, settings: Settings, scratch: &Path) -> Child {
         .env("QUEEN_DATA_DIR", scratch)
         // A loaded machine is no reason to answer otherwise; who tests outages says so.
         .env("QUEEN_PUSH_PATIENCE_MS", PATIENCE.as_millis().to_string())
+        // Chores that delete what is old run where a test asks for them.
+        .env("RETENTION_INTERVAL", CHORES_NEVER_MS)
+        .env("EVICTION_INTERVAL", CHORES_NEVER_MS)
         .envs(settings.environment)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

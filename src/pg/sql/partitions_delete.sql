@@ -1,0 +1,2 @@
+-- $1 partitions.
+DELETE FROM partitions WHERE id = ANY ($1::bigint[]) RETURNING id
