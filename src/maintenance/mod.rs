@@ -1,8 +1,9 @@
 //! The core that does what nobody waits for: it talks to the other servers of the database and
-//! does the chores. It has no listener and takes no request.
+//! does the chores and the errands of operators. It has no listener and takes no request.
 
 mod chores;
 mod early_groups;
+mod errands;
 mod migration;
 mod peers;
 mod shared_leases;
@@ -10,7 +11,7 @@ mod shared_leases;
 use crate::pg::ConnectSettings;
 use crate::queue::{Message, Notice};
 use crate::runtime;
-use crate::runtime::mailbox::{Address, Mailbox};
+use crate::runtime::mailbox::{self, Address, Mailbox};
 
 use peers::Peers;
 
@@ -26,5 +27,7 @@ pub async fn run(
         runtime::spawn(migration::run(settings.clone()));
     }
     runtime::spawn(chores::run(settings.clone()));
-    Peers::run(settings, cores, notices).await;
+    let (errands, asked) = mailbox::mailbox();
+    runtime::spawn(errands::run(settings.clone(), asked));
+    Peers::run(settings, cores, notices, errands).await;
 }

@@ -15,6 +15,7 @@ use futures_channel::oneshot;
 use hashbrown::HashMap;
 
 use super::dispatch::{Ask, Dispatch, Known, Outcome, SCAN_PAUSE, ScanPart, Scanned};
+use super::errand::Errand;
 use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
 use crate::ids::{GroupId, PartitionId};
@@ -70,13 +71,15 @@ pub enum Message {
     Stop,
 }
 
-/// What other servers of the database should hear of.
+/// What the maintenance core is told: what other servers of the database should hear of, and what
+/// operators ask of the database.
 #[derive(Debug)]
 pub enum Notice {
     Grew(Known),
     Released { group: Arc<str>, known: Known, pending: bool },
     Changed { queue: Arc<str>, deleted: bool },
     Regrouped { queue: Arc<str>, group: Arc<str>, id: GroupId },
+    Errand(Errand),
     Stop,
 }
 
