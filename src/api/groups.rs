@@ -9,7 +9,6 @@ use crate::http::Status;
 use crate::ids;
 use crate::ids::Offset;
 use crate::pg::{self, GroupLag, GroupPartition, LaggingPartition, Page, Seek, Timestamp};
-use crate::queue;
 
 /// Rows of one list. Each group on it costs a look at every partition of its queue.
 const LIST_MAX: i64 = 1000;
@@ -27,8 +26,7 @@ fn page(query: Query<'_>) -> Result<Page, Error> {
 pub fn list(query: Option<&str>) -> Result<Operation, Error> {
     let page = page(Query(query))?;
     Ok(Operation::task(async move |engine| {
-        let rows = engine.run(async move |session| pg::groups(session, page).await).await;
-        let rows = rows.map_err(queue::Error::from)?;
+        let rows = engine.errand(async move |session| pg::groups(session, page).await).await?;
         Ok(Reply::json(Status::Ok, &rows.iter().map(group).collect::<Vec<_>>()))
     }))
 }
@@ -62,9 +60,8 @@ pub fn lagging(query: Option<&str>) -> Result<Operation, Error> {
     let seconds = query.integer("minLagSeconds")?.unwrap_or(LAG_SECONDS_DEFAULT).clamp(0, most);
     Ok(Operation::task(async move |engine| {
         let rows = engine
-            .run(async move |session| pg::lagging_partitions(session, seconds, page).await)
-            .await
-            .map_err(queue::Error::from)?;
+            .errand(async move |session| pg::lagging_partitions(session, seconds, page).await)
+            .await?;
         Ok(Reply::json(Status::Ok, &rows.iter().map(lagging_partition).collect::<Vec<_>>()))
     }))
 }
@@ -92,9 +89,8 @@ pub fn partitions(group: &str, query: Option<&str>) -> Result<Operation, Error> 
     let page = page(Query(query))?;
     Ok(Operation::task(async move |engine| {
         let rows = engine
-            .run(async move |session| pg::group_partitions(session, &group, page).await)
-            .await
-            .map_err(queue::Error::from)?;
+            .errand(async move |session| pg::group_partitions(session, &group, page).await)
+            .await?;
         let mut queues: Map<String, Value> = Map::new();
         for row in rows {
             let queue = queues.entry(&row.queue).or_insert_with(|| json!({ "partitions": [] }));

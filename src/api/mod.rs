@@ -6,6 +6,7 @@
 //! `error.rs`, except for what an operation says when it succeeds.
 
 pub mod ack;
+mod admin;
 mod answer;
 mod buffer;
 mod configure;
@@ -164,6 +165,7 @@ fn read_matched(
             let queue = parameters::queue_name("queue", captures[0])?;
             Ok(Operation::DeleteQueue(queue.into_owned()))
         }
+        Endpoint::Look(look) => admin::read(*look, *captures, request.query(), request.body()),
         Endpoint::DeadLetters => dead_letters::list(request.query()),
         Endpoint::PurgeDeadLetters => dead_letters::purge(request.query()),
         Endpoint::RedriveDeadLetters => dead_letters::redrive(request.query()),

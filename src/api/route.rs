@@ -4,6 +4,7 @@
 //! once.
 
 use super::Error;
+use super::admin::Look;
 use crate::http::Method;
 use crate::metrics::Family;
 
@@ -38,6 +39,7 @@ pub(super) enum Endpoint {
     SeekQueue,
     SeekPartition,
     DeleteQueue,
+    Look(Look),
     DeadLetters,
     PurgeDeadLetters,
     RedriveDeadLetters,
@@ -79,6 +81,7 @@ const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Rou
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/push", Endpoint::Push),
+    route(Method::Post, "/api/v1/push-legacy", Endpoint::Push),
     route(Method::Get, "/api/v1/pop", Endpoint::PopFilter),
     route(Method::Get, "/api/v1/pop/queue/:queue", Endpoint::PopQueue),
     route(Method::Get, "/api/v1/pop/queue/:queue/partition/:partition", Endpoint::PopPartition),
@@ -96,9 +99,28 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/seek", Endpoint::SeekQueue),
     route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/partitions/:partition/seek", Endpoint::SeekPartition),
     route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue),
+    route(Method::Get, "/api/v1/resources/overview", Endpoint::Look(Look::Overview)),
+    route(Method::Get, "/api/v1/resources/queues", Endpoint::Look(Look::Queues)),
+    route(Method::Get, "/api/v1/resources/queues/:queue", Endpoint::Look(Look::Queue)),
+    route(Method::Get, "/api/v1/resources/queues/:queue/depth", Endpoint::Look(Look::QueueDepth)),
+    route(Method::Get, "/api/v1/resources/namespaces", Endpoint::Look(Look::Namespaces)),
+    route(Method::Get, "/api/v1/resources/tasks", Endpoint::Look(Look::Tasks)),
+    route(Method::Get, "/api/v1/resources/partitions", Endpoint::Look(Look::Partitions)),
+    route(Method::Get, "/api/v1/status", Endpoint::Look(Look::Status)),
+    route(Method::Get, "/api/v1/status/queues", Endpoint::Look(Look::StatusOfQueues)),
+    route(Method::Get, "/api/v1/status/queues/:queue", Endpoint::Look(Look::StatusOfQueue)),
+    route(Method::Get, "/api/v1/status/queues/:queue/messages", Endpoint::Look(Look::MessagesOfQueue)),
+    route(Method::Get, "/api/v1/status/analytics", Endpoint::Look(Look::Analytics)),
+    route(Method::Post, "/api/v1/stats/refresh", Endpoint::Look(Look::RefreshStats)),
+    route(Method::Delete, "/api/v1/queues/:queue/clear", Endpoint::Look(Look::ClearQueue)),
+    route(Method::Get, "/api/v1/queues/:queue/blocked", Endpoint::Look(Look::Blocked)),
+    route(Method::Post, "/api/v1/queues/:queue/blocked", Endpoint::Look(Look::Unblock)),
     route(Method::Get, "/api/v1/dlq", Endpoint::DeadLetters),
     route(Method::Delete, "/api/v1/dlq", Endpoint::PurgeDeadLetters),
     route(Method::Post, "/api/v1/dlq/redrive", Endpoint::RedriveDeadLetters),
+    route(Method::Get, "/api/v1/messages", Endpoint::Look(Look::Messages)),
+    route(Method::Get, "/api/v1/messages/:partitionId/:transactionId", Endpoint::Look(Look::Message)),
+    route(Method::Delete, "/api/v1/messages/:partitionId/:transactionId", Endpoint::Look(Look::DeleteMessage)),
     route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/retry", Endpoint::Retry),
     route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/dlq", Endpoint::SetAside),
     route(Method::Post, "/api/v1/traces", Endpoint::RecordTrace),
@@ -198,7 +220,7 @@ mod tests {
         for (path, expected) in [
             ("/api/v1/push", "POST, OPTIONS"),
             ("/health", "GET, HEAD, OPTIONS"),
-            ("/api/v1/resources/queues/q", "DELETE, OPTIONS"),
+            ("/api/v1/resources/queues/q", "GET, DELETE, OPTIONS"),
         ] {
             let Err(Error::MethodNotAllowed { allow }) = find(Method::Put, path) else {
                 panic!("{path} has no PUT");

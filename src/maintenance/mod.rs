@@ -1,9 +1,10 @@
 //! The core that does what nobody waits for: it talks to the other servers of the database and
-//! does the chores. It has no listener and takes no request.
+//! does the chores and the errands of operators. It has no listener and takes no request.
 
 mod chores;
 mod collector;
 mod early_groups;
+mod errands;
 mod eviction;
 mod heartbeat;
 mod idle_partitions;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use crate::pg::ConnectSettings;
 use crate::queue::{Message, Notice};
 use crate::runtime;
-use crate::runtime::mailbox::{Address, Mailbox};
+use crate::runtime::mailbox::{self, Address, Mailbox};
 
 use chores::Context;
 use collector::Collector;
@@ -57,5 +58,7 @@ pub async fn run(
     let context = Context { settings, server: Uuid::new_v4(), leads: Cell::new(false) };
     runtime::spawn(chores::run(connect.clone(), context));
     let collector = Collector::start(connect.clone(), cores.clone());
-    Peers::run(connect, cores, notices, collector).await;
+    let (errands, asked) = mailbox::mailbox();
+    runtime::spawn(errands::run(connect.clone(), asked));
+    Peers::run(connect, cores, notices, collector, errands).await;
 }

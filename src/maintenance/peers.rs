@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::collector::Collector;
 use crate::ids::{GroupId, PartitionId};
 use crate::pg::{self, ConnectSettings, NOTICE_BYTES_MAX, NoticeSender};
-use crate::queue::{Known, Labels, Message, Notice};
+use crate::queue::{Errand, Known, Labels, Message, Notice};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
 
@@ -88,12 +88,13 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop. Errands are passed on.
     pub async fn run(
         settings: ConnectSettings,
         cores: Vec<Address<Message>>,
         mut notices: Mailbox<Notice>,
         collector: Rc<Collector>,
+        errands: Address<Errand>,
     ) {
         let peers = Rc::new(Self {
             server: Uuid::new_v4(),
@@ -106,11 +107,19 @@ impl Peers {
         });
         runtime::spawn(Rc::clone(&peers).talk());
         while let Some(notice) = notices.next().await {
-            if let Notice::Scrape(scrape) = notice {
-                collector.take(scrape);
-                continue;
-            }
-            let Some(news) = News::from_notice(notice) else { break };
+            let news = match notice {
+                Notice::Scrape(scrape) => {
+                    collector.take(scrape);
+                    continue;
+                }
+                Notice::Errand(errand) => {
+                    // Dropped when there are far too many, which is an error for who asked.
+                    let _ = errands.try_send(errand);
+                    continue;
+                }
+                notice => News::from_notice(notice),
+            };
+            let Some(news) = news else { break };
             // What changed matters to a server that was not heard yet, too.
             let changed = matches!(news, News::Changed { .. } | News::Regrouped { .. });
             if changed || !peers.heard.borrow().is_empty() {
@@ -235,7 +244,7 @@ impl Peers {
 }
 
 impl News {
-    /// `None` for the notice that ends everything.
+    /// `None` for what other servers do not hear of.
     fn from_notice(notice: Notice) -> Option<Self> {
         Some(match notice {
             Notice::Grew(known) => Self::Grew { of: known.into() },
@@ -244,7 +253,7 @@ impl News {
             }
             Notice::Changed { queue, deleted } => Self::Changed { queue, deleted },
             Notice::Regrouped { queue, group, id } => Self::Regrouped { queue, group, id: id.0 },
-            Notice::Scrape(_) | Notice::Stop => return None,
+            Notice::Scrape(_) | Notice::Errand(_) | Notice::Stop => return None,
         })
     }
 

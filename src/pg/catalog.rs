@@ -27,7 +27,7 @@ pub async fn queue_by_name(session: &Session, name: &str) -> Result<Option<Queue
     Ok(rows.first().map(read_queue))
 }
 
-fn read_queue(row: &Row) -> QueueRow {
+pub(super) fn read_queue(row: &Row) -> QueueRow {
     QueueRow {
         id: QueueId(row.get("id")),
         namespace: row.get("namespace"),

@@ -174,6 +174,7 @@ pub struct StoredMessage {
     pub encrypted: bool,
     /// Of the partition.
     pub first_offset: Offset,
+    pub created_at: Timestamp,
 }
 
 pub async fn stored_message(
@@ -192,6 +193,7 @@ pub async fn stored_message(
         line: row.get(1),
         encrypted: row.get(2),
         first_offset: Offset(row.get(3)),
+        created_at: row.get(4),
     }))
 }
 

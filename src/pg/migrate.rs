@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_consumers_group.sql"),
     include_str!("../../migrations/0006_autovacuum.sql"),
     include_str!("../../migrations/0007_servers.sql"),
+    include_str!("../../migrations/0008_views.sql"),
 ];
 
 /// Of the advisory lock that migrators hold, together with a hash of the schema's name.

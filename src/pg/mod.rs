@@ -5,6 +5,7 @@
 //! limit. After a lost reply the outcome is [`Error::OutcomeUnknown`], never success or failure.
 
 mod ack;
+mod blocked;
 mod catalog;
 mod claim;
 mod connect;
@@ -15,9 +16,11 @@ mod flush;
 mod groups;
 mod lags;
 mod lease;
+mod messages;
 mod migrate;
 mod notices;
 mod page;
+mod resources;
 mod retention;
 mod servers;
 mod session;
@@ -31,6 +34,7 @@ pub use ack::{
     ack_completed, ack_lock, ack_store, dead_letter, dead_letter_lines, message_line,
     overdue_segment, release_lease,
 };
+pub use blocked::{Blocked, BlockedFilter, blocked, drop_lease};
 pub use catalog::{
     FilteredQueue, GroupRow, GroupStart, LookPlace, PartitionNames, PendingPartition, QueueRow,
     Registration, configure_queue, delete_queue, ensure_filter_group, ensure_group,
@@ -54,9 +58,19 @@ pub use groups::{
 };
 pub use lags::{LagRow, dead_letter_counts, lags};
 pub use lease::{Extended, extend_lease, forget_shared_leases};
+pub use messages::{
+    DeadMessage, GroupOfMessage, GroupsOfQueues, MessageFilter, MessageRow, clear_queue,
+    dead_letter_of_message, forget_message, groups_of_message, groups_of_queues, messages,
+    partition_readers, queue_groups, sweep,
+};
 pub use migrate::{MigrateError, Versions, migrate};
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
+pub use resources::{
+    DEAD_LETTERS_COUNTED_MAX, Label, LabelNumbers, Leases, Numbers, Overview, PartitionNumbers,
+    QueueDepth, QueueFilter, QueueNumbers, Spread, dead_letter_errors, depth_of_group, labels,
+    leases, overview, partitions, queues,
+};
 pub use retention::{
     LineStarts, OldSegment, OverduePlace, Step, deletable_segments, delete_partitions,
     delete_segments, delete_traces, line_starts, lock_idle_partitions, overdue_places,

@@ -85,6 +85,14 @@ impl Session {
             .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())))
     }
 
+    /// A session for what may read much: its plans are made anew each time, for what is asked and
+    /// for the tables as they are.
+    pub async fn connect_to_look(settings: &ConnectSettings) -> Result<Self, Error> {
+        let session = Self::connect(settings).await?;
+        session.limited(session.client.batch_execute(LOOKING_SETTINGS)).await?;
+        Ok(session)
+    }
+
     async fn prepare(client: Client, settings: &ConnectSettings) -> Result<Self, Error> {
         client.batch_execute(&session_settings(settings)).await?;
         let read_only: bool = client
@@ -233,6 +241,11 @@ impl Session {
 pub const PLANNER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; \
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET join_collapse_limit = 1";
+
+/// Undoes [`PLANNER_SETTINGS`], less `jit`, which takes longer to compile than these statements run.
+const LOOKING_SETTINGS: &str = "SET plan_cache_mode = force_custom_plan; \
+    SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; \
+    SET enable_mergejoin = on; SET join_collapse_limit = 8";
 
 fn session_settings(settings: &ConnectSettings) -> String {
     format!(

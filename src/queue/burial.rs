@@ -99,14 +99,18 @@ async fn bury_first(
     let offset = Offset(state.cursor);
     let failed = state.failures.iter().find(|(at, _)| *at == offset.0).map_or(0, |(_, n)| *n);
     let failures = failed + state.expiries + 1;
-    let Some((update, _)) = finish(state, &[(offset.0, AckStatus::Dlq)], offset.0 + 1) else {
+    let line = pg::message_line(session, partition, offset).await?.unwrap_or_default();
+    // The line of a deleted message is empty.
+    let status = if line.is_empty() { AckStatus::Completed } else { AckStatus::Dlq };
+    let Some((update, _)) = finish(state, &[(offset.0, status)], offset.0 + 1) else {
         return Ok(());
     };
-    let line = pg::message_line(session, partition, offset).await?;
-    let transaction_id = transaction_id(partition, offset, line.as_deref().unwrap_or_default());
-    let error = Some(LEASE_EXPIRED.to_owned());
-    let letter = DeadLetter { offset, transaction_id, error, failures };
-    pg::dead_letter(session, partition, group_name, &[letter]).await?;
+    if !line.is_empty() {
+        let transaction_id = transaction_id(partition, offset, &line);
+        let error = Some(LEASE_EXPIRED.to_owned());
+        let letter = DeadLetter { offset, transaction_id, error, failures };
+        pg::dead_letter(session, partition, group_name, &[letter]).await?;
+    }
     pg::ack_store(session, partition, group, &update).await
 }
 

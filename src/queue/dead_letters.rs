@@ -17,8 +17,8 @@ use crate::ids::{
     self, DeadLetterId, GroupId, Offset, PartitionId, TransactionKey, TransactionName,
 };
 use crate::pg::{
-    self, DeadLetter, DeadLetterFilter, FlushColumns, GroupStart, Registration, Session,
-    TakenLetter,
+    self, ConsumerState, DeadLetter, DeadLetterFilter, FlushColumns, GroupStart, Registration,
+    Session, StoredMessage, TakenLetter,
 };
 
 /// Dead letters that one transaction pushes again. Bounds how long it holds its partitions.
@@ -180,7 +180,7 @@ impl Engine {
     }
 
     /// Runs a transaction, and again after a deadlock or a lock timeout.
-    async fn run_again<T: 'static>(
+    pub(super) async fn run_again<T: 'static>(
         &self,
         work: impl AsyncFn(&Session) -> Result<T, pg::Error> + 'static,
     ) -> Result<T, pg::Error> {
@@ -195,7 +195,7 @@ impl Engine {
 /// Takes dead letters out and appends their messages, in the order of `letters` within each
 /// partition; the caller holds the locks of their partitions. Answers the messages that were
 /// appended, with their offsets.
-async fn redrive(
+pub(super) async fn redrive(
     session: &Session,
     letters: &[DeadLetterId],
 ) -> Result<Vec<(Offset, TakenLetter)>, pg::Error> {
@@ -262,24 +262,48 @@ async fn set_aside_stored(
 ) -> Result<Option<bool>, pg::Error> {
     let partition = request.partition;
     pg::place_group(session, &[(partition, group)]).await?;
-    let Some(mut state) = pg::ack_lock(session, partition, group).await? else { return Ok(None) };
+    let Some(state) = pg::ack_lock(session, partition, group).await? else { return Ok(None) };
     let Some(stored) = pg::stored_message(session, partition, key).await? else { return Ok(None) };
+    let place = Place { partition, group, group_name: &request.group };
+    take_from_group(session, place, state, &stored, Some(&request.error)).await.map(Some)
+}
+
+/// A group in a partition.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub partition: PartitionId,
+    pub group: GroupId,
+    pub group_name: &'a str,
+}
+
+/// Finishes a message for a group whose `state` is locked and, with an `error`, makes it a dead letter
+/// unless it is one. Answers whether the group may get something that it could not get before.
+pub(super) async fn take_from_group(
+    session: &Session,
+    place: Place<'_>,
+    mut state: ConsumerState,
+    stored: &StoredMessage,
+    error: Option<&str>,
+) -> Result<bool, pg::Error> {
+    let Place { partition, group, group_name } = place;
     let offset = stored.offset;
     // What is not stored any more counts as passed, as it does for a pop.
     state.cursor = state.cursor.max(stored.first_offset.0);
     state.finished.retain(|at| *at >= stored.first_offset.0);
     let finished = finish(&state, offset.0);
-    let derived = TransactionKey::Derived(offset);
-    let known = pg::newest_dead_letter(session, partition, "", derived, Some(&request.group));
-    if known.await?.is_none() {
-        let transaction_id = line::transaction_id(stored.line.as_bytes())
-            .unwrap_or_else(|| ids::message_id(partition, offset).to_string());
-        let failures = finished.as_ref().map_or(0, |(_, failures)| *failures);
-        let error = Some(request.error.clone());
-        let letter = DeadLetter { offset, transaction_id, error, failures };
-        pg::dead_letter(session, partition, &request.group, &[letter]).await?;
+    if let Some(error) = error {
+        let derived = TransactionKey::Derived(offset);
+        let known = pg::newest_dead_letter(session, partition, "", derived, Some(group_name));
+        if known.await?.is_none() {
+            let transaction_id = line::transaction_id(stored.line.as_bytes())
+                .unwrap_or_else(|| ids::message_id(partition, offset).to_string());
+            let failures = finished.as_ref().map_or(0, |(_, failures)| *failures);
+            let error = Some(error.to_owned());
+            let letter = DeadLetter { offset, transaction_id, error, failures };
+            pg::dead_letter(session, partition, group_name, &[letter]).await?;
+        }
     }
-    let Some((update, _)) = finished else { return Ok(Some(false)) };
+    let Some((update, _)) = finished else { return Ok(false) };
     pg::finish_message(session, partition, group, &update).await?;
-    Ok(Some(update.release || (!state.live && update.cursor > state.cursor)))
+    Ok(update.release || (!state.live && update.cursor > state.cursor))
 }

@@ -108,16 +108,16 @@ impl Engine {
         Ok(groups.len())
     }
 
-    async fn attempt<T: 'static>(
+    pub(super) async fn attempt<T: Send + 'static>(
         &self,
-        work: impl AsyncFn(&pg::Session) -> Result<T, pg::Error> + 'static,
+        work: impl AsyncFn(&pg::Session) -> Result<T, pg::Error> + Send + 'static,
     ) -> Result<T, Error> {
         let may_pass =
             |error: &pg::Error| lanes::lost_a_race(error) || error.is_foreign_key_violation();
-        let done = self.run(async move |session| {
+        self.errand(async move |session| {
             lanes::retry(ATTEMPTS, may_pass, async || work(session).await).await
-        });
-        Ok(done.await?)
+        })
+        .await
     }
 
     /// What this core believes of a group that was moved or deleted is no longer true.

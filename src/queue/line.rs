@@ -223,9 +223,28 @@ pub fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Whether a line of the body is empty.
+pub fn has_empty(body: &[u8]) -> bool {
+    body.is_empty()
+        || body.first() == Some(&b'\n')
+        || body.last() == Some(&b'\n')
+        || memmem::find(body, b"\n\n").is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_line_is_found_wherever_it_is() {
+        for body in ["", "\n{}", "{}\n", "{}\n\n{}", "\n"] {
+            assert!(has_empty(body.as_bytes()), "{body:?}");
+            assert!(lines(body.as_bytes()).any(<[u8]>::is_empty), "{body:?}");
+        }
+        for body in ["{}", "{}\n{}"] {
+            assert!(!has_empty(body.as_bytes()), "{body:?}");
+        }
+    }
 
     const TRACE_ID: &str = "0b3e2f52-53f5-4f0a-a5a5-0a86c29a7d10";
 

@@ -15,6 +15,7 @@ use futures_channel::oneshot;
 use hashbrown::HashMap;
 
 use super::dispatch::{Ask, Dispatch, Known, Outcome, SCAN_PAUSE, ScanPart, Scanned};
+use super::errand::Errand;
 use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
 use crate::ids::{GroupId, PartitionId};
@@ -73,7 +74,8 @@ pub enum Message {
     Stop,
 }
 
-/// What other servers of the database should hear of.
+/// What the maintenance core is told: what other servers of the database should hear of, and what
+/// operators ask of the database.
 #[derive(Debug)]
 pub enum Notice {
     Grew(Known),
@@ -93,6 +95,8 @@ pub enum Notice {
     },
     /// For this server alone: somebody asks for what it counts.
     Scrape(Scrape),
+    /// For this server alone: an operator asks the database something.
+    Errand(Errand),
     Stop,
 }
 

@@ -9,8 +9,10 @@ mod ack;
 mod burial;
 mod catalog;
 mod claim;
+mod clear;
 mod dead_letters;
 mod dispatch;
+mod errand;
 mod groups;
 mod lanes;
 pub mod line;
@@ -27,6 +29,7 @@ mod source;
 mod spill;
 mod switches;
 mod transaction;
+mod unblock;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -39,6 +42,7 @@ pub use burial::bury_overdue;
 pub use catalog::Queue;
 pub use dead_letters::{Redriven, SetAside};
 pub use dispatch::Known;
+pub use errand::Errand;
 pub use groups::Sought;
 pub use measure::Delivery;
 pub use mesh::{Message, Notice};
@@ -49,6 +53,7 @@ pub use source::{Labels, Source};
 pub use spill::Spill;
 pub use switches::Switches;
 pub use transaction::{AckDone, Rejection, Transacted, TransactionAck, TransactionPlan};
+pub use unblock::{Unblock, Unblocking};
 
 use crate::buffer::Backlog;
 use crate::encryption::Keys;
@@ -92,7 +97,7 @@ pub struct Engine {
     core: usize,
     /// The mailboxes of all cores, this one included.
     peers: Vec<Address<Message>>,
-    /// To the maintenance core, for other servers.
+    /// To the maintenance core, for other servers and for operators.
     notices: Address<Notice>,
     peers_present: Cell<bool>,
     keys: Rc<Keys>,
@@ -113,6 +118,8 @@ pub struct Engine {
     timers_changed: Cell<bool>,
     /// Counts the groups that were moved or deleted: a claim that began before speaks of the past.
     regroupings: Cell<u64>,
+    /// Errands that are under way or wait.
+    errands: Cell<usize>,
     stopping: Cell<bool>,
 }
 
@@ -148,6 +155,7 @@ impl Engine {
             clock: Cell::default(),
             timers_changed: Cell::new(false),
             regroupings: Cell::new(0),
+            errands: Cell::new(0),
             stopping: Cell::new(false),
         });
         for _ in 0..connections.max(1) {

@@ -14,7 +14,7 @@ use super::catalog::Queue;
 use super::dispatch::{Known, Outcome};
 use super::mesh::Reservation;
 use super::source::{GroupKey, Source};
-use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE, lanes};
+use super::{AckEntry, AckRequest, AckStatus, Engine, Error, QUEUE_MODE, lanes, line};
 use crate::encryption::{DecryptError, Keys};
 use crate::ids::{self, Offset, TransactionKey};
 use crate::pg::{self, Claim, ClaimAnswer, Claimed, GroupRow, GroupStart, Registration, Timestamp};
@@ -349,7 +349,8 @@ impl Engine {
             }
         }
         let queue = Rc::clone(&popped.queue);
-        let nothing_to_settle = unsettled.is_empty();
+        let with_deleted = popped.partitions.iter().any(Delivered::has_deleted);
+        let nothing_to_settle = unsettled.is_empty() && !with_deleted;
         let settling = Rc::clone(self).settle_all(request.clone(), queue, group, unsettled);
         if popped.partitions.is_empty() {
             again |= settling.await;
@@ -362,11 +363,16 @@ impl Engine {
         let (done, settled) = oneshot::channel();
         runtime::spawn(async move {
             settling.await;
+            if with_deleted {
+                engine.pass_deleted(&mut popped, &group_name).await;
+            }
             if let Err(unread) = done.send(popped) {
                 engine.give_back(unread, group_name).await;
             }
         });
-        Ok(Tried::Popped(settled.await.map_err(|_| lanes::connection_lost())?))
+        let popped = settled.await.map_err(|_| lanes::connection_lost())?;
+        let left = !popped.partitions.is_empty();
+        Ok(if left { Tried::Popped(popped) } else { Tried::Again })
     }
 
     /// Tells the owner what became of a partition.
@@ -555,8 +561,7 @@ impl Delivered {
         let claimed = &self.claimed;
         for (i, segment) in claimed.segments.iter().enumerate() {
             let opened = self.opened.get(i).and_then(Option::as_deref);
-            let lines =
-                super::line::lines(opened.unwrap_or(segment.body)).zip(segment.first_offset.0..);
+            let lines = line::lines(opened.unwrap_or(segment.body)).zip(segment.first_offset.0..);
             for (line, offset) in lines {
                 let skipped = offset < claimed.start.0
                     || offset >= claimed.end.0
@@ -567,6 +572,28 @@ impl Delivered {
                 }
             }
         }
+    }
+
+    /// Whether there may be deleted messages among the lines, whose lines are empty.
+    fn has_deleted(&self) -> bool {
+        self.claimed.segments.iter().any(|segment| line::has_empty(segment.body))
+    }
+
+    /// The offsets of deleted messages that the group has not finished.
+    pub(super) fn deleted(&self) -> Vec<i64> {
+        let claimed = &self.claimed;
+        let lines = claimed
+            .segments
+            .iter()
+            .flat_map(|segment| line::lines(segment.body).zip(segment.first_offset.0..));
+        lines
+            .filter(|(line, offset)| {
+                line.is_empty()
+                    && (claimed.start.0..claimed.end.0).contains(offset)
+                    && claimed.finished.binary_search(offset).is_err()
+            })
+            .map(|(_, offset)| offset)
+            .collect()
     }
 
     /// Decrypts what is encrypted, and answers whether there was something.
@@ -592,7 +619,7 @@ impl Delivered {
 
 fn decrypt_lines(keys: &Keys, body: &[u8]) -> Result<Vec<u8>, DecryptError> {
     let mut out = Vec::with_capacity(body.len());
-    for (i, line) in super::line::lines(body).enumerate() {
+    for (i, line) in line::lines(body).enumerate() {
         if i > 0 {
             out.push(b'\n');
         }

@@ -178,9 +178,14 @@ impl Database {
 
     /// A connection of the test's own. The search path names the schema that servers use.
     pub fn connect(&self) -> Sql {
-        let mut sql = self.config.connect(NoTls).expect("the database is up");
+        let mut sql = self.connect_as(USER);
         sql.batch_execute("SET search_path = queen").expect("a search path may name any schema");
         sql
+    }
+
+    /// A connection of another role, with the settings of that role.
+    pub fn connect_as(&self, role: &str) -> Sql {
+        self.config.clone().user(role).connect(NoTls).expect("the database is up")
     }
 }
 

@@ -171,6 +171,22 @@ async def _buries_by_hand():
         return False
 
 
+async def _clears():
+    if not hasattr(Queen, "admin"):
+        return False
+    queen = _client_of("sent")
+    # Nothing is sent: the transport answers alike.
+    queen._http_client.delete = queen._http_client.post
+    try:
+        return await queen.admin.clear_queue("q") == "sent"
+    except NotImplementedError:
+        return False
+
+
+def _tells_depth():
+    return hasattr(Queen, "admin") and hasattr(_client_of({}).admin, "get_queue_depth")
+
+
 POLL_TIMEOUT = Capability("a time-out of polls", _has(QueueBuilder, "timeout_millis"), "0.15.0")
 PARTITIONS = Capability("several partitions", _has(QueueBuilder, "partitions"), "0.15.0")
 ADMIN = Capability("admin calls", _has(Queen, "admin"), "0.15.0")
@@ -181,6 +197,8 @@ TRANSACTION_GROUPS = Capability(
 BATCH_ANSWERS = Capability("answers of a batch ack are read", _reads_batch_answers, "0.15.0")
 MAINTENANCE = Capability("the maintenance switches", _maintenance, "0.15.0", "1.3.0")
 BURIES_BY_HAND = Capability("dead letters by hand", _buries_by_hand, "0.15.0", "1.3.0")
+CLEARS = Capability("queues are cleared", _clears, "0.15.0", "1.3.0")
+DEPTH = Capability("the depth of a queue", _tells_depth, "1.3.0")
 STREAMS = Capability("streams", _module("queen.streams"), "0.15.0")
 WINDOWED_STREAMS = Capability("the first streams", _has(Queen, "stream"), "0.7.4", "0.7.4")
 AUTOPILOT = Capability("autopilot", _has(QueueBuilder, "autopilot"), "1.3.0")

@@ -18,6 +18,7 @@ import verbs
 from scenarios import (
     absent,
     acks,
+    admin,
     clients,
     consumers,
     groups,
@@ -47,6 +48,7 @@ SUBJECTS = [
     traces,
     policies,
     clients,
+    admin,
     absent,
 ]
 ALONE = [maintenance]

@@ -16,6 +16,7 @@ mod object;
 mod push;
 mod trace;
 mod transaction;
+mod unblock;
 
 use std::borrow::Cow;
 
@@ -31,6 +32,7 @@ pub use maintenance::enabled;
 pub use push::{PushItem, push};
 pub use trace::{Trace, trace};
 pub use transaction::{Operation, Transaction, TransactionLimits, transaction};
+pub use unblock::{Unblock, unblock};
 
 /// Index entries of names stay small, and so do the answers that repeat them.
 pub const NAME_CHARACTERS_MAX: usize = 255;
