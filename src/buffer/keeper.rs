@@ -178,7 +178,13 @@ impl Keeper {
             Err(error) => {
                 // Best effort: what is cut off is not found by the next process.
                 let _ = open.file.truncate(open.sealed.end).await;
-                self.seal(open).await;
+                if open.sealed.end > 0 {
+                    self.seal(open).await;
+                } else {
+                    // A full disk would otherwise get one file for each push that it refuses.
+                    let _ = open.file.close().await;
+                    let _ = runtime::remove_file(&open.sealed.path).await;
+                }
                 Err(error)
             }
         }

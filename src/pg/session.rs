@@ -247,13 +247,14 @@ const LOOKING_SETTINGS: &str = "SET plan_cache_mode = force_custom_plan; \
     SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; \
     SET enable_mergejoin = on; SET join_collapse_limit = 8";
 
+/// A server that stands still within a transaction must not hold its locks against the others.
 fn session_settings(settings: &ConnectSettings) -> String {
+    let statement = settings.statement_limit.as_millis();
     format!(
-        "SET search_path TO \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
-         {PLANNER_SETTINGS}; SET timezone = 'UTC'; SET synchronous_commit = on; \
+        "SET search_path TO \"{}\"; SET statement_timeout = {statement}; SET lock_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {statement}; {PLANNER_SETTINGS}; SET timezone = 'UTC'; SET synchronous_commit = on; \
          SET client_min_messages = error; SET application_name = 'queen'",
         settings.schema,
-        settings.statement_limit.as_millis(),
         settings.lock_limit.as_millis(),
     )
 }

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod proxy;
 pub mod server;
 pub mod time;
 pub mod wire;
