@@ -114,6 +114,8 @@ pub struct Config {
     pub buffer: Option<buffer::Settings>,
     /// How long a push waits for the database before it goes to the buffer.
     pub push_patience: Duration,
+    /// How long requests in flight may take when the server stops.
+    pub stop_limit: Duration,
     /// Whether each worker is bound to a CPU of its own.
     pub pin_cores: bool,
     pub log_level: LogLevel,
@@ -264,6 +266,7 @@ impl TryFrom<Options> for Config {
             ),
             buffer,
             push_patience: Duration::from_millis(options.push_patience_ms),
+            stop_limit: Duration::from_millis(options.stop_limit_ms),
             pin_cores: options.pin_cores,
             log_level: database.log_level,
             log_format: database.log_format,

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_channel::oneshot;
 use hashbrown::HashSet;
 
+use super::pop::Candidate;
 use super::{Engine, Error, lanes};
 use crate::ids::{GroupId, PartitionId};
 use crate::pg::{self, Claim, ClaimAnswer, Session};
@@ -29,8 +31,15 @@ type Place = (PartitionId, GroupId);
 struct Pending {
     /// The claims of one pop.
     claims: Vec<Claim>,
-    reply: oneshot::Sender<Result<Vec<ClaimAnswer>, pg::Error>>,
+    /// What is claimed, in the same order. Kept until the outcome is known, also when the pop goes
+    /// away: nobody else is sent to a partition that is about to be leased.
+    candidates: Vec<Candidate>,
+    group: Arc<str>,
+    reply: oneshot::Sender<Result<Answered, pg::Error>>,
 }
+
+/// The candidates of a pop come back with what became of each.
+type Answered = (Vec<Candidate>, Vec<ClaimAnswer>);
 
 #[derive(Default)]
 pub(super) struct ClaimQueue {
@@ -58,6 +67,8 @@ impl Pending {
 /// What a pop did not wait for.
 struct Unread {
     claims: Vec<Claim>,
+    candidates: Vec<Candidate>,
+    group: Arc<str>,
     answers: Vec<ClaimAnswer>,
 }
 
@@ -70,7 +81,9 @@ impl Engine {
     pub(super) async fn claim(
         self: &Rc<Self>,
         claims: Vec<Claim>,
-    ) -> Result<Vec<ClaimAnswer>, Error> {
+        candidates: Vec<Candidate>,
+        group: &Arc<str>,
+    ) -> Result<Answered, Error> {
         self.lanes.check()?;
         let (reply, answer) = oneshot::channel();
         {
@@ -78,13 +91,14 @@ impl Engine {
             if queue.pending.len() >= PENDING_MAX {
                 return Err(Error::Overloaded);
             }
-            queue.pending.push_back(Pending { claims, reply });
+            let group = Arc::clone(group);
+            queue.pending.push_back(Pending { claims, candidates, group, reply });
         }
         self.lanes.wake();
         Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
     }
 
-    pub(super) async fn run_claims(&self, session: &Session, batch: Batch) {
+    pub(super) async fn run_claims(self: &Rc<Self>, session: &Session, batch: Batch) {
         let mut unread = Vec::new();
         match self.place_new(session, &batch).await {
             Ok(placing) => {
@@ -103,7 +117,7 @@ impl Engine {
             self.lanes.wake();
         }
         for unread in unread {
-            give_back(session, &unread).await;
+            self.give_back_unread(session, unread).await;
         }
     }
 
@@ -142,8 +156,10 @@ impl Engine {
         for claim in &pending.claims {
             self.claims.borrow_mut().in_flight.remove(&place(claim));
         }
-        if let Err(Ok(answers)) = pending.reply.send(answers) {
-            unread.push(Unread { claims: pending.claims, answers });
+        let Pending { claims, candidates, group, reply } = pending;
+        let answered = answers.map(|answers| (candidates, answers));
+        if let Err(Ok((candidates, answers))) = reply.send(answered) {
+            unread.push(Unread { claims, candidates, group, answers });
         }
     }
 
@@ -209,6 +225,22 @@ impl Engine {
         Ok(new)
     }
 
+    /// What was leased for a pop that went away is free again, and the rings hear of it.
+    async fn give_back_unread(self: &Rc<Self>, session: &Session, unread: Unread) {
+        let Unread { claims, candidates, group, answers } = unread;
+        for ((claim, candidate), answer) in claims.iter().zip(candidates).zip(&answers) {
+            let ClaimAnswer::Taken(pg::Claimed { lease: Some(lease), .. }) = answer else {
+                continue;
+            };
+            match pg::release_lease(session, claim.partition, claim.group, *lease).await {
+                Ok(_) => self.lease_ended(&group, &candidate.known, true),
+                Err(error) => {
+                    tracing::debug!(%error, "an unread lease was not given back and will expire");
+                }
+            }
+        }
+    }
+
     /// A place that was known and is gone belonged to a deleted queue or group, or was deleted
     /// alone and is made again by the next look, which may be at once.
     fn forget_unplaced(
@@ -228,18 +260,6 @@ impl Engine {
             }
         }
         answers
-    }
-}
-
-/// What was leased for a pop that went away is free again.
-async fn give_back(session: &Session, unread: &Unread) {
-    for (claim, answer) in unread.claims.iter().zip(&unread.answers) {
-        if let ClaimAnswer::Taken(pg::Claimed { lease: Some(lease), .. }) = answer {
-            let released = pg::release_lease(session, claim.partition, claim.group, *lease).await;
-            if let Err(error) = released {
-                tracing::debug!(%error, "an unread lease was not given back and will expire");
-            }
-        }
     }
 }
 

@@ -83,6 +83,7 @@ impl Gate {
 
 /// The kinds of work, in the order in which they take turns.
 const KINDS: usize = 4;
+const CLAIMS: usize = 1;
 
 pub(super) struct Lanes {
     settings: ConnectSettings,
@@ -148,6 +149,11 @@ impl Lanes {
         if let Some(waker) = self.idle.borrow_mut().pop() {
             waker.wake();
         }
+    }
+
+    /// Whether a claim is under way, or what it leads to.
+    pub fn is_claiming(&self) -> bool {
+        self.gates[CLAIMS].in_flight.get() > 0
     }
 
     pub fn stop(&self) {
@@ -259,7 +265,7 @@ impl Engine {
     fn take_work_of(&self, kind: usize) -> Option<Work> {
         match kind {
             0 => self.pushes.borrow_mut().take().map(Work::Pushes),
-            1 => self.claims.borrow_mut().take().map(Work::Claims),
+            CLAIMS => self.claims.borrow_mut().take().map(Work::Claims),
             2 => self.acks.borrow_mut().take().map(Work::Acks),
             _ => self.lanes.jobs.borrow_mut().pop_front().map(Work::Job),
         }
