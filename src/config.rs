@@ -116,6 +116,8 @@ pub struct Config {
     /// How long a push waits for the database before it goes to the buffer.
     pub push_patience: Duration,
     pub chores: maintenance::Settings,
+    /// How long requests in flight may take when the server stops.
+    pub stop_limit: Duration,
     /// Whether each worker is bound to a CPU of its own.
     pub pin_cores: bool,
     pub log_level: LogLevel,
@@ -274,6 +276,7 @@ impl TryFrom<Options> for Config {
                 eviction_interval: Duration::from_millis(options.eviction_interval),
                 eviction_messages_max: options.eviction_batch_size.into(),
             },
+            stop_limit: Duration::from_millis(options.stop_limit_ms),
             pin_cores: options.pin_cores,
             log_level: database.log_level,
             log_format: database.log_format,

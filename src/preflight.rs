@@ -1,4 +1,5 @@
-//! What the machine must grant before anything is started: locked memory, io_uring, the port.
+//! What the machine must grant before anything is started: locked memory, open files, io_uring, the
+//! port.
 //!
 //! Each check tries the thing itself rather than reading version numbers, and each failure says
 //! what to change. Without them the same troubles would surface deep inside a core.
@@ -25,6 +26,7 @@ const ADVICE_LIMITS: &str = "raise the limits of open files and locked memory";
 pub fn check(host: &str, port: u16) -> Result<(), StartError> {
     // In this order: older kernels charge the ring of the second check to the limit of the first.
     locked_memory()?;
+    open_files();
     io_uring()?;
     address_is_free(host, port)
 }
@@ -77,6 +79,19 @@ fn locked_memory() -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::Memlock { have_kib: limit.rlim_max / 1024, need_kib: MEMLOCK_BYTES_MIN / 1024 })
+}
+
+/// Raises the soft limit as far as the hard one: each connection needs a descriptor, and the usual
+/// soft limit of 1024 is made for programs that use select(2).
+fn open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live structure of the right type.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: setrlimit reads a live structure of the right type. Where it is not allowed the
+        // limit stays, and connections past it wait to be accepted.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
 }
 
 /// The cores listen with `SO_REUSEPORT`, with which a second server of the same user would share

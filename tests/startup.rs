@@ -209,6 +209,26 @@ fn too_little_locked_memory_is_refused() {
 }
 
 #[test]
+fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let data = scratch();
+    let mut command = queen(&["serve", "--port", "0", "--data-dir", text(data.path())]);
+    // SAFETY: setrlimit is a plain system call on a structure of this closure.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: 256, rlim_max: 777 };
+            status(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))
+        })
+    };
+    let child = Running(command.stdout(Stdio::null()).spawn().unwrap());
+    let limits = format!("/proc/{}/limits", child.0.id());
+    wait_until("the limit is raised", || {
+        let limits = std::fs::read_to_string(&limits).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().skip(3).take(2).eq(["777", "777"])
+    });
+}
+
+#[test]
 fn forbidden_io_uring_is_refused_with_advice() {
     for (errno, advice) in [(libc::EPERM, "seccomp"), (libc::ENOSYS, "Linux")] {
         let mut command = queen(&["serve", "--port", "0", "--data-dir", "/nonexistent"]);

@@ -9,6 +9,7 @@ mod disk;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod lab;
+mod neighbours;
 mod open_loop;
 mod pgbench;
 mod processes;
@@ -59,6 +60,9 @@ pub struct Options {
     /// with a transaction that stays open.
     #[arg(long, conflicts_with = "url")]
     sustained: Option<u64>,
+    /// Instead: the latency of ordinary connections, alone and beside bad neighbours.
+    #[arg(long)]
+    neighbours: bool,
     /// `cargo bench` passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -70,6 +74,9 @@ fn main() {
     println!("{}\n", report::environment(&lab));
     if let Some(minutes) = options.sustained {
         return sustained::run(&lab, minutes);
+    }
+    if options.neighbours {
+        return neighbours::run(&lab);
     }
     if lab.stored_partitions() > 0 {
         println!("{}\n", stored::fill(&lab));

@@ -1,19 +1,29 @@
 //! The answer to one request, written into the connection's output buffer.
 
+use std::cell::Cell;
+
 use serde::Serialize;
 
 use crate::http::Status;
-use crate::http::response::{self, Options};
+use crate::http::response::{self, Connection, Options};
 
 pub struct Answer<'a> {
     out: &'a mut Vec<u8>,
     options: Options<'static>,
     status: Option<Status>,
+    /// Set when the connection is to end behind the answer, which may be while the answer is made.
+    closing: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Answer<'a> {
     pub fn new(out: &'a mut Vec<u8>, options: Options<'static>) -> Self {
-        Self { out, options, status: None }
+        Self { out, options, status: None, closing: None }
+    }
+
+    /// Tells the client that the connection ends, if that is so when the answer is written.
+    #[must_use]
+    pub fn closing(self, closing: &'a Cell<bool>) -> Self {
+        Self { closing: Some(closing), ..self }
     }
 
     pub fn allow(&mut self, methods: &'static str) {
@@ -42,6 +52,9 @@ impl<'a> Answer<'a> {
     /// An answer whose body `body` appends to the buffer.
     pub fn write(&mut self, status: Status, body: impl FnOnce(&mut Vec<u8>)) {
         self.status = Some(status);
+        if self.closing.is_some_and(Cell::get) {
+            self.options.connection = Connection::Closes;
+        }
         let unfinished = response::begin(self.out, status, &self.options);
         body(self.out);
         response::finish(self.out, unfinished);

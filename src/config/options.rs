@@ -136,6 +136,11 @@ pub(super) struct Options {
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) eviction_batch_size: u32,
 
+    /// Milliseconds that requests in flight may take when the server stops
+    #[arg(long, env = "QUEEN_STOP_LIMIT_MS", value_name = "MS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]
+    pub(super) stop_limit_ms: u64,
+
     /// Bind each worker to a CPU of its own; switch it off where several servers share a machine
     #[arg(long, env = "QUEEN_PIN_CORES", value_name = "BOOL", default_value_t = true,
         action = clap::ArgAction::Set)]

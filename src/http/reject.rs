@@ -92,6 +92,13 @@ impl Reject {
         reason: "this server speaks HTTP/1.1 and HTTP/1.0",
     };
 
+    /// For the connection: it keeps only so much behind a request that waits.
+    pub const PIPELINE: Self = Self {
+        status: Status::TooManyRequests,
+        code: "pipeline_too_long",
+        reason: "too many requests were sent behind a pop that waits",
+    };
+
     /// For the connection's timer: a request began and did not arrive in time.
     pub const TIMEOUT: Self = Self {
         status: Status::RequestTimeout,

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_channel::oneshot;
 use hashbrown::HashSet;
 
+use super::pop::Candidate;
 use super::{Engine, Error, lanes};
 use crate::ids::{GroupId, PartitionId};
 use crate::pg::{self, Claim, ClaimAnswer, Session};
@@ -29,8 +31,15 @@ type Place = (PartitionId, GroupId);
 struct Pending {
     /// The claims of one pop.
     claims: Vec<Claim>,
-    reply: oneshot::Sender<Result<Vec<ClaimAnswer>, pg::Error>>,
+    /// What is claimed, in the same order. Kept until the outcome is known, also when the pop goes
+    /// away: nobody else is sent to a partition that is about to be leased.
+    candidates: Vec<Candidate>,
+    group: Arc<str>,
+    reply: oneshot::Sender<Result<Answered, pg::Error>>,
 }
+
+/// The candidates of a pop come back with what became of each.
+type Answered = (Vec<Candidate>, Vec<ClaimAnswer>);
 
 #[derive(Default)]
 pub(super) struct ClaimQueue {
@@ -58,6 +67,8 @@ impl Pending {
 /// What a pop did not wait for.
 struct Unread {
     claims: Vec<Claim>,
+    candidates: Vec<Candidate>,
+    group: Arc<str>,
     answers: Vec<ClaimAnswer>,
 }
 
@@ -84,7 +95,9 @@ impl Engine {
     pub(super) async fn claim(
         self: &Rc<Self>,
         claims: Vec<Claim>,
-    ) -> Result<Vec<ClaimAnswer>, Error> {
+        candidates: Vec<Candidate>,
+        group: &Arc<str>,
+    ) -> Result<Answered, Error> {
         self.lanes.check()?;
         let (reply, answer) = oneshot::channel();
         {
@@ -92,14 +105,15 @@ impl Engine {
             if queue.pending.len() >= PENDING_MAX {
                 return Err(Error::Overloaded);
             }
-            queue.pending.push_back(Pending { claims, reply });
+            let group = Arc::clone(group);
+            queue.pending.push_back(Pending { claims, candidates, group, reply });
         }
         self.lanes.wake();
         Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
     }
 
     /// Answers how many messages were claimed.
-    pub(super) async fn run_claims(&self, session: &Session, batch: Batch) -> usize {
+    pub(super) async fn run_claims(self: &Rc<Self>, session: &Session, batch: Batch) -> usize {
         let mut told = Told::default();
         match self.place_new(session, &batch).await {
             Ok(placing) => {
@@ -118,7 +132,7 @@ impl Engine {
             self.lanes.wake();
         }
         for unread in told.unread {
-            give_back(session, &unread).await;
+            self.give_back_unread(session, unread).await;
         }
         usize::try_from(told.messages).unwrap_or(0)
     }
@@ -159,8 +173,10 @@ impl Engine {
             self.claims.borrow_mut().in_flight.remove(&place(claim));
         }
         told.messages += answers.iter().flatten().map(claimed_messages).sum::<i64>();
-        if let Err(Ok(answers)) = pending.reply.send(answers) {
-            told.unread.push(Unread { claims: pending.claims, answers });
+        let Pending { claims, candidates, group, reply } = pending;
+        let answered = answers.map(|answers| (candidates, answers));
+        if let Err(Ok((candidates, answers))) = reply.send(answered) {
+            told.unread.push(Unread { claims, candidates, group, answers });
         }
     }
 
@@ -226,6 +242,22 @@ impl Engine {
         Ok(new)
     }
 
+    /// What was leased for a pop that went away is free again, and the rings hear of it.
+    async fn give_back_unread(self: &Rc<Self>, session: &Session, unread: Unread) {
+        let Unread { claims, candidates, group, answers } = unread;
+        for ((claim, candidate), answer) in claims.iter().zip(candidates).zip(&answers) {
+            let ClaimAnswer::Taken(pg::Claimed { lease: Some(lease), .. }) = answer else {
+                continue;
+            };
+            match pg::release_lease(session, claim.partition, claim.group, *lease).await {
+                Ok(_) => self.lease_ended(&group, &candidate.known, true),
+                Err(error) => {
+                    tracing::debug!(%error, "an unread lease was not given back and will expire");
+                }
+            }
+        }
+    }
+
     /// A place that was known and is gone belonged to a deleted queue or group, or was deleted
     /// alone and is made again by the next look, which may be at once.
     fn forget_unplaced(
@@ -245,18 +277,6 @@ impl Engine {
             }
         }
         answers
-    }
-}
-
-/// What was leased for a pop that went away is free again.
-async fn give_back(session: &Session, unread: &Unread) {
-    for (claim, answer) in unread.claims.iter().zip(&unread.answers) {
-        if let ClaimAnswer::Taken(pg::Claimed { lease: Some(lease), .. }) = answer {
-            let released = pg::release_lease(session, claim.partition, claim.group, *lease).await;
-            if let Err(error) = released {
-                tracing::debug!(%error, "an unread lease was not given back and will expire");
-            }
-        }
     }
 }
 

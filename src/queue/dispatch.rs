@@ -53,7 +53,7 @@ pub struct Ask<R> {
     pub partitions_max: usize,
     /// Whether to wait when there is none.
     pub wait: bool,
-    /// Gets nothing only when `wait` is false, and is closed when nothing is known. The other end
+    /// Gets nothing only when `wait` is false or the server stops, and is closed when nothing is known. The other end
     /// is closed by a poll that went away.
     pub grant: oneshot::Sender<Grant<R>>,
 }
@@ -387,6 +387,19 @@ impl<R> Dispatch<R> {
     /// What other servers did may have been missed: no scan counts any more.
     pub fn scans_are_stale(&mut self) {
         self.rings.values_mut().for_each(Ring::distrust);
+    }
+
+    /// Lets every poll that waits go, with nothing.
+    pub fn end_waits(&mut self) {
+        for ring in self.rings.values_mut() {
+            let (waiting, others) = ring.waiters.drain(..).partition(|waiter| waiter.wait);
+            ring.waiters = others;
+            let waiting: VecDeque<Ask<R>> = waiting;
+            for waiter in waiting {
+                // Its client may have gone.
+                let _ = waiter.grant.send(Vec::new());
+            }
+        }
     }
 
     /// Moves partitions whose time has come into the rings and serves who waits for them.

@@ -86,6 +86,7 @@ impl Gate {
 const KINDS: usize = 4;
 const KIND_NAMES: [metrics::Work; KINDS] =
     [metrics::Work::Push, metrics::Work::Pop, metrics::Work::Ack, metrics::Work::Other];
+const CLAIMS: usize = 1;
 
 pub(super) struct Lanes {
     settings: ConnectSettings,
@@ -168,6 +169,11 @@ impl Lanes {
         if let Some(waker) = self.idle.borrow_mut().pop() {
             waker.wake();
         }
+    }
+
+    /// Whether a claim is under way, or what it leads to.
+    pub fn is_claiming(&self) -> bool {
+        self.gates[CLAIMS].in_flight.get() > 0
     }
 
     pub fn stop(&self) {
@@ -286,7 +292,7 @@ impl Engine {
     fn take_work_of(&self, kind: usize) -> Option<Work> {
         match kind {
             0 => self.pushes.borrow_mut().take().map(Work::Pushes),
-            1 => self.claims.borrow_mut().take().map(Work::Claims),
+            CLAIMS => self.claims.borrow_mut().take().map(Work::Claims),
             2 => self.acks.borrow_mut().take().map(Work::Acks),
             _ => self.lanes.jobs.borrow_mut().pop_front().map(Work::Job),
         }

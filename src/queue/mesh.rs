@@ -131,7 +131,8 @@ impl Engine {
         usize::try_from(hasher.finish() % self.peers.len() as u64).unwrap_or(0)
     }
 
-    /// Asks the owner for partitions; empty when there are none and `wait` is not set.
+    /// Asks the owner for partitions; empty when there are none and `wait` is not set, or the server
+    /// stops.
     pub(super) async fn reserve(
         self: &Rc<Self>,
         key: &GroupKey,
@@ -273,7 +274,7 @@ impl Engine {
     }
 
     /// Receives what other cores tell this one, until it is told to stop.
-    pub async fn receive(self: Rc<Self>, mut mailbox: Mailbox<Message>) {
+    pub async fn receive(self: &Rc<Self>, mailbox: &mut Mailbox<Message>) {
         while let Some(message) = mailbox.next().await {
             if let Message::Stop = message {
                 break;
@@ -284,7 +285,10 @@ impl Engine {
 
     fn handle(self: &Rc<Self>, message: Message) {
         match message {
-            Message::Ask { key, ask } => self.asked(key, ask),
+            Message::Ask { key, mut ask } => {
+                ask.wait &= !self.draining.get();
+                self.asked(key, ask);
+            }
             Message::Outcome { key, partition, outcome, reserved } => {
                 self.with_dispatch(|dispatch, now, reserve| {
                     dispatch.outcome(&key, partition, outcome, reserved, now, reserve);

@@ -120,6 +120,10 @@ pub struct Engine {
     regroupings: Cell<u64>,
     /// Errands that are under way or wait.
     errands: Cell<usize>,
+    /// Leases that are being given back.
+    owed: Cell<usize>,
+    /// No poll waits any more.
+    draining: Cell<bool>,
     stopping: Cell<bool>,
 }
 
@@ -156,6 +160,8 @@ impl Engine {
             timers_changed: Cell::new(false),
             regroupings: Cell::new(0),
             errands: Cell::new(0),
+            owed: Cell::new(0),
+            draining: Cell::new(false),
             stopping: Cell::new(false),
         });
         for _ in 0..connections.max(1) {
@@ -195,6 +201,17 @@ impl Engine {
     /// Proves that the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
         Ok(self.run(async |session| session.ping().await).await?)
+    }
+
+    /// Polls that wait end with nothing, and no further poll waits.
+    pub fn end_waits(&self) {
+        self.draining.set(true);
+        self.dispatch.borrow_mut().end_waits();
+    }
+
+    /// Whether leases of pops that nobody waits for may still have to be given back.
+    pub fn owes_leases(&self) -> bool {
+        self.owed.get() > 0 || self.lanes.is_claiming()
     }
 
     /// No new work is taken; connections close when what they do is done.

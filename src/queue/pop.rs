@@ -79,8 +79,8 @@ pub struct Popped {
 }
 
 /// A partition to try, with the owner's token unless it was named by the request.
-struct Candidate {
-    known: Known,
+pub(super) struct Candidate {
+    pub known: Known,
     reservation: Option<Reservation>,
 }
 
@@ -163,7 +163,12 @@ impl Engine {
             if self.spill.switches.pop() {
                 return Ok(None);
             }
-            let candidates = granted?.into_iter().map(Candidate::from).collect();
+            let granted = granted?;
+            if granted.is_empty() {
+                // The server stops.
+                return Ok(None);
+            }
+            let candidates = granted.into_iter().map(Candidate::from).collect();
             if let Tried::Popped(popped) = self.try_candidates(request, candidates).await? {
                 return Ok(Some(popped));
             }
@@ -325,7 +330,7 @@ impl Engine {
             .map(|candidate| new_claim(request, candidate, &queue, group))
             .collect();
         let regroupings = self.regroupings.get();
-        let answers = self.claim(claims).await?;
+        let (candidates, answers) = self.claim(claims, candidates, &request.group).await?;
         // What was found may be of a place that the group has left since.
         let moved = self.regroupings.get() != regroupings;
         let mut popped = Popped { queue, group, partitions: Vec::new(), lease: None };
@@ -501,6 +506,7 @@ impl Engine {
 
     /// Gives back what a consumer never received.
     pub async fn give_back(self: &Rc<Self>, popped: Popped, group_name: Arc<str>) {
+        self.owed.update(|owed| owed + 1);
         for Delivered { known, claimed, .. } in popped.partitions {
             let Some(lease) = claimed.lease else { continue };
             let (partition, group) = (known.partition, popped.group.id);
@@ -511,6 +517,7 @@ impl Engine {
                 self.lease_ended(&group_name, &known, true);
             }
         }
+        self.owed.update(|owed| owed - 1);
     }
 }
 

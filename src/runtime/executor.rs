@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
@@ -28,6 +28,9 @@ const HEARTBEAT: Duration = Duration::from_millis(10);
 /// processor time of beating on.
 const HEARTBEAT_IDLE: Duration = Duration::from_millis(160);
 
+/// How often a core that is to end is looked at.
+const JOIN_LOOK: Duration = Duration::from_millis(2);
+
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CoreError(String);
@@ -36,8 +39,14 @@ pub struct CoreError(String);
 pub struct Core(JoinHandle<Result<(), CoreError>>);
 
 impl Core {
-    /// Waits until the core's task has ended.
-    pub fn join(self) -> Result<(), CoreError> {
+    /// Waits until the core's task has ended, or until the deadline; then the core is left alone.
+    pub fn join(self, deadline: Instant) -> Result<(), CoreError> {
+        while !self.0.is_finished() {
+            if Instant::now() >= deadline {
+                return Err(CoreError("the core did not end in time".to_owned()));
+            }
+            thread::sleep(JOIN_LOOK);
+        }
         self.0.join().unwrap_or_else(|_| Err(CoreError("the core panicked".to_owned())))
     }
 }

@@ -6,8 +6,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -47,18 +47,30 @@ impl Listener {
     }
 
     /// Hands the socket to this core.
-    pub fn into_acceptor(self) -> Acceptor {
-        // SAFETY: the descriptor is owned, open and given up here.
-        Acceptor(unsafe { TcpListener::from_raw_fd(self.0.into_raw_fd()) })
+    pub fn into_acceptor(self) -> io::Result<Acceptor> {
+        let socket = Socket::from(self.0);
+        // SAFETY: the descriptor is a copy of its own, open, and given up here.
+        let listener = unsafe { TcpListener::from_raw_fd(socket.try_clone()?.into_raw_fd()) };
+        Ok(Acceptor { listener, socket })
     }
 }
 
-pub struct Acceptor(TcpListener);
+pub struct Acceptor {
+    listener: TcpListener,
+    /// The same socket, to close it while the listener waits.
+    socket: Socket,
+}
 
 impl Acceptor {
+    /// Takes no further connection: they are refused, and [`Self::accept`] fails.
+    pub fn close(&self) {
+        // It fails only on what is no listening socket any more.
+        let _ = self.socket.shutdown(Shutdown::Read);
+    }
+
     /// The next connection. `TCP_NODELAY` is set: answers are written whole.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let stream = self.0.accept().await.map_err(io::Error::from)?;
+        let stream = self.listener.accept().await.map_err(io::Error::from)?;
         stream.set_nodelay(true).map_err(io::Error::from)?;
         Ok(Stream::Tcp(stream))
     }
@@ -88,7 +100,6 @@ struct BorrowedRaw<'a>(&'a TcpStream);
 
 impl std::os::fd::AsFd for BorrowedRaw<'_> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        use std::os::fd::AsRawFd;
         // SAFETY: the stream is borrowed for the lifetime of the result and keeps it open.
         unsafe { std::os::fd::BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
@@ -139,6 +150,21 @@ impl Stream {
     /// Says that nothing more will be written. The peer may have gone already.
     pub async fn shutdown_write(&mut self) {
         let _ = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await;
+    }
+
+    /// Whether the peer's system has taken all that was written, or refused it; `None` while it has
+    /// done neither.
+    pub fn is_taken(&self) -> Option<bool> {
+        let Self::Tcp(stream) = self else { return Some(true) };
+        let socket = BorrowedRaw(stream);
+        if !matches!(socket2::SockRef::from(&socket).take_error(), Ok(None)) {
+            return Some(false);
+        }
+        let mut unacknowledged: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int; the socket is open.
+        let status =
+            unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut unacknowledged) };
+        (status == 0 && unacknowledged == 0).then_some(true)
     }
 
     /// A read that waits longer fails with `TimedOut`; `None` waits for ever.

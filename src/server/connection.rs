@@ -5,6 +5,10 @@
 //! until no whole request is left. While a poll waits, the socket is watched too, so a client that
 //! went away is noticed; what it sends meanwhile is kept for later. A read that waits has taken no
 //! bytes (see `runtime::socket`), so giving it up loses none.
+//!
+//! What a connection holds is bounded: a request by the parser's limits, further requests behind a
+//! poll by [`PIPELINED_BYTES_MAX`], answers by [`OUT_BYTES_MAX`] and one answer more. Room for a
+//! request is made as its bytes come, not as they are announced.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::worker::Core;
+use super::worker::{Core, InFlight};
 use crate::api::{self, Answer, Undo};
 use crate::http::response::{self, Connection as Persistence, Options};
 use crate::http::{Method, Parsed, Reject, Request, RequestParser, Status, Step};
@@ -23,7 +27,9 @@ use crate::runtime::{self, Stream};
 
 /// Read at once. Most requests fit, and each connection keeps this much.
 const READ_BYTES: usize = 4 << 10;
-/// The most room that is made on a client's word for how much it will send.
+/// The room that is made on a client's word for how much it will send.
+const READ_AHEAD_BYTES_MIN: usize = 16 << 10;
+/// The most room that is made for a client that has sent as much already.
 const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
 /// A buffer that grew beyond this for one large request is given back.
 const BUFFER_BYTES_KEPT: usize = 64 << 10;
@@ -35,6 +41,13 @@ const PIPELINED_BYTES_MAX: usize = 64 << 10;
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// A client that takes none of its answer for so long is gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// A client takes its answers at this rate on the average, after the first [`WRITE_LIMIT`]; a slower
+/// one would hold their memory for long.
+const WRITE_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+/// How long the system of a client that has ended its side may take to take its answers, or to say
+/// that nobody is there.
+const TAKEN_LIMIT: Duration = Duration::from_secs(5);
+const TAKEN_LOOK: Duration = Duration::from_millis(1);
 
 pub struct Connection {
     core: Rc<Core>,
@@ -46,6 +59,8 @@ pub struct Connection {
     out: Vec<u8>,
     /// Leases in answers that are not written yet.
     undo: Vec<Undo>,
+    /// While requests are not answered, or their answers not written.
+    busy: Option<InFlight>,
 }
 
 impl Connection {
@@ -60,6 +75,7 @@ impl Connection {
             start: 0,
             out: Vec::new(),
             undo: Vec::new(),
+            busy: None,
         }
     }
 
@@ -89,10 +105,10 @@ impl Connection {
     async fn handle(&mut self, parsed: &Parsed) -> Result<(), CloseReason> {
         let begun = Instant::now();
         let request = Request::new(parsed, &self.received[self.start..]);
-        let closing = self.core.stopping.get();
-        let persistence = Persistence::for_request(&parsed.head, closing);
+        let persistence = Persistence::for_request(&parsed.head, self.core.stopping.get());
         let mut options = Options::new(self.core.date(begun), persistence);
         options.head_only = parsed.head.method == Method::Head;
+        self.busy.get_or_insert_with(|| self.core.in_flight());
         let (family, operation) =
             api::read(&self.core.engine, &self.core.settings, &request, begun);
         self.consume(parsed.consumed);
@@ -104,11 +120,11 @@ impl Connection {
             }
             Ok(operation) if operation.waits() => {
                 self.write_out().await?;
+                self.busy = Some(self.core.in_flight());
                 self.wait_for(operation, options).await?
             }
             Ok(operation) => {
-                let _in_flight = self.core.in_flight();
-                let mut answer = Answer::new(&mut self.out, options);
+                let mut answer = Answer::new(&mut self.out, options).closing(&self.core.stopping);
                 let undo = operation.run(&self.core.engine, &mut answer).await;
                 self.undo.extend(undo);
                 answer.status()
@@ -117,9 +133,10 @@ impl Connection {
         if let Some(status) = status {
             self.core.engine.metrics().answered(family, status, begun.elapsed());
         }
-        if persistence == Persistence::Closes {
+        if persistence == Persistence::Closes || self.core.stopping.get() {
             self.write_out().await?;
-            return Err(if closing { CloseReason::Drain } else { CloseReason::Client });
+            let drains = self.core.stopping.get();
+            return Err(if drains { CloseReason::Drain } else { CloseReason::Client });
         }
         if self.out.len() >= OUT_BYTES_MAX {
             self.write_out().await?;
@@ -136,28 +153,27 @@ impl Connection {
         self.stream.set_read_timeout(None);
         let engine: Rc<Engine> = Rc::clone(&self.core.engine);
         let mut out = std::mem::take(&mut self.out);
-        let (undo, status) = {
-            let mut answer = Answer::new(&mut out, options);
+        let ended = {
+            let mut answer = Answer::new(&mut out, options).closing(&self.core.stopping);
             let mut running = pin!(async {
                 let undo = operation.run(&engine, &mut answer).await;
                 (undo, answer.status())
             });
             let (stream, received) = (&mut self.stream, &mut self.received);
-            let mut piece = [0; 1024];
+            let mut left = pin!(client_left(stream, received));
             poll_fn(|cx| {
-                if let Poll::Ready(ended) = running.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(ended));
+                // In this order: a client that is known to be gone takes no message with it.
+                if let Poll::Ready(left) = left.as_mut().poll(cx) {
+                    return Poll::Ready(Err(left));
                 }
-                while received.len() < PIPELINED_BYTES_MAX {
-                    match stream.poll_read_into(cx, &mut piece) {
-                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(CloseReason::Gone)),
-                        Poll::Ready(Ok(count)) => received.extend_from_slice(&piece[..count]),
-                        Poll::Pending => break,
-                    }
-                }
-                Poll::Pending
+                running.as_mut().poll(cx).map(Ok)
             })
-            .await?
+            .await
+        };
+        let (undo, status) = match ended {
+            Ok(ended) => ended,
+            Err(Left::Gone) => return Err(CloseReason::Gone),
+            Err(Left::Crowded) => return Err(self.reject(&Reject::PIPELINE).await),
         };
         self.out = out;
         self.undo.extend(undo);
@@ -181,7 +197,8 @@ impl Connection {
             self.start = 0;
         }
         let filled = self.received.len();
-        let room = bytes_hint.clamp(READ_BYTES, READ_AHEAD_BYTES_MAX);
+        let ahead = filled.clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES_MAX);
+        let room = bytes_hint.clamp(READ_BYTES, ahead);
         self.received.resize(filled + room, 0);
         self.stream.set_read_timeout(Some(IDLE_LIMIT));
         let read = self.stream.read(&mut self.received[filled..]).await;
@@ -229,21 +246,106 @@ impl Connection {
         .await;
     }
 
-    /// Writes the collected answers. When that fails, leases in them are given back.
+    /// Writes the collected answers. When they do not reach the client, leases in them are given
+    /// back.
     async fn write_out(&mut self) -> Result<(), CloseReason> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = self.stream.write_all(&self.out).await;
+        let delivered = self.deliver().await;
         self.out.clear();
         self.out.shrink_to(BUFFER_BYTES_KEPT);
-        if written.is_ok() {
+        if delivered {
             self.undo.clear();
-            return Ok(());
         }
         for undo in self.undo.drain(..) {
             undo.run(&self.core.engine).await;
         }
-        Err(CloseReason::Gone)
+        self.busy = None;
+        if delivered { Ok(()) } else { Err(CloseReason::Gone) }
     }
+
+    /// Answers whether the client has the answers, as far as can be known.
+    async fn deliver(&mut self) -> bool {
+        // A socket takes answers to a client that is gone, once.
+        let ended = !self.undo.is_empty() && self.client_has_ended().await;
+        self.write_in_time().await && (!ended || self.is_taken().await)
+    }
+
+    /// Answers whether all was written before the client was too slow for its answers.
+    async fn write_in_time(&mut self) -> bool {
+        let seconds = self.out.len() as u64 / WRITE_BYTES_PER_SECOND_MIN;
+        let limit = WRITE_LIMIT + Duration::from_secs(seconds);
+        let core = &self.core;
+        let mut writing = pin!(self.stream.write_all(&self.out));
+        let mut cut_off = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(written) = writing.as_mut().poll(cx) {
+                return Poll::Ready(written.is_ok());
+            }
+            // Made only where the client is slow.
+            let cut_off =
+                cut_off.get_or_insert_with(|| Box::pin(runtime::timeout(limit, core.cut_off())));
+            cut_off.as_mut().poll(cx).map(|_| false)
+        })
+        .await
+    }
+
+    /// Whether the client has ended its side: it may be gone, or only have no more to ask.
+    async fn client_has_ended(&mut self) -> bool {
+        if self.received.len() - self.start >= PIPELINED_BYTES_MAX {
+            return false;
+        }
+        let mut piece = [0; 256];
+        let (stream, received) = (&mut self.stream, &mut self.received);
+        // Nothing is waited for, so nothing times out.
+        stream.set_read_timeout(None);
+        poll_fn(|cx| {
+            Poll::Ready(match stream.poll_read_into(cx, &mut piece) {
+                Poll::Ready(Ok(count)) => {
+                    received.extend_from_slice(&piece[..count]);
+                    count == 0
+                }
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            })
+        })
+        .await
+    }
+
+    /// Whether a client that has ended its side has taken its answers: if it is gone, its system
+    /// refuses them.
+    async fn is_taken(&self) -> bool {
+        let deadline = Instant::now() + TAKEN_LIMIT;
+        loop {
+            if let Some(taken) = self.stream.is_taken() {
+                return taken;
+            }
+            if Instant::now() >= deadline || self.core.is_cut_off() {
+                return false;
+            }
+            runtime::sleep(TAKEN_LOOK).await;
+        }
+    }
+}
+
+/// Why a poll is given up.
+enum Left {
+    Gone,
+    /// More was sent behind it than is kept.
+    Crowded,
+}
+
+/// Returns when the client of a poll ends its side, which is taken for leaving. Keeps what it sends
+/// until then, up to a bound: past it nobody could tell whether the client is still there.
+async fn client_left(stream: &mut Stream, received: &mut Vec<u8>) -> Left {
+    let received_max = received.len() + PIPELINED_BYTES_MAX;
+    let mut piece = [0; 1024];
+    while received.len() < received_max {
+        match stream.read(&mut piece).await {
+            Ok(0) | Err(_) => return Left::Gone,
+            Ok(count) => received.extend_from_slice(&piece[..count]),
+        }
+    }
+    Left::Crowded
 }

@@ -8,8 +8,9 @@ mod connection;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::{self, Buffer};
 use crate::config::{Config, SubscriptionMode};
@@ -21,19 +22,22 @@ use crate::runtime::{self, Listener, ring_flag};
 use crate::start::StartError;
 use crate::{api, http};
 
-use worker::{Keeping, Worker};
+use worker::{GIVE_BACK_LIMIT, Keeping, Worker};
 
 /// Each core says once whether it is ready.
 type Ready = mpsc::SyncSender<Result<(), String>>;
 
 /// A core that says nothing for so long will not start.
 const CORE_START_LIMIT: Duration = Duration::from_mins(1);
+/// A core that has not ended so long after its last limit is stuck and ends with the process.
+const CORE_STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// The running cores.
 pub struct Server {
     cores: Vec<runtime::Core>,
     addresses: Vec<Address<Message>>,
     maintenance: Address<Notice>,
+    stop_limit: Duration,
 }
 
 /// What a migration changed.
@@ -67,8 +71,13 @@ impl Server {
             listeners.iter().map(|_| mailbox::mailbox()).unzip();
         let (ready, started) = mpsc::sync_channel(listeners.len());
         let (maintenance, notices) = mailbox::mailbox();
-        let mut server =
-            Self { cores: Vec::new(), addresses: peers.clone(), maintenance: maintenance.clone() };
+        let draining = Arc::new(AtomicUsize::new(listeners.len()));
+        let mut server = Self {
+            cores: Vec::new(),
+            addresses: peers.clone(),
+            maintenance: maintenance.clone(),
+            stop_limit: config.stop_limit,
+        };
         for (core, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let worker = Worker {
                 core,
@@ -92,6 +101,8 @@ impl Server {
                     body_bytes_max: config.body_bytes_max,
                     ..http::Limits::default()
                 },
+                stop_limit: config.stop_limit,
+                draining: Arc::clone(&draining),
             };
             let ready = ready.clone();
             let cpu = config.pin_cores.then(|| cpus[core % cpus.len()]);
@@ -134,12 +145,13 @@ impl Server {
     /// Stops accepting, lets requests in flight finish within a bound, and ends the cores.
     pub fn stop(self) {
         for address in &self.addresses {
-            // A full mailbox belongs to a core that is stuck; it ends with the process.
+            // A full mailbox belongs to a core that is stuck; it is not waited for.
             let _ = address.try_send(Message::Stop);
         }
         let _ = self.maintenance.try_send(Notice::Stop);
+        let deadline = Instant::now() + self.stop_limit + GIVE_BACK_LIMIT + CORE_STOP_GRACE;
         for core in self.cores {
-            if let Err(error) = core.join() {
+            if let Err(error) = core.join(deadline) {
                 tracing::error!(%error, "a core did not end well");
             }
         }

@@ -1,8 +1,16 @@
 //! What one worker core runs: its engine, its listener, and a task for each connection.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::{Shared, select};
 
 use super::Ready;
 use super::connection::Connection;
@@ -15,15 +23,15 @@ use crate::metrics::CloseReason;
 use crate::pg::ConnectSettings;
 use crate::queue::{Engine, Message, Notice, Spill};
 use crate::runtime::mailbox::{Address, Mailbox};
-use crate::runtime::{self, Listener, Stream};
+use crate::runtime::{self, Acceptor, Listener, Stream};
 
 /// Client connections of one core. Each costs a few kilobytes and a descriptor.
 const CONNECTIONS_MAX: usize = 50_000;
 /// After an accept that failed, most often for want of descriptors: trying again at once would
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long requests in flight may take when the server stops.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long leases may take to be given back when requests in flight are cut off.
+pub const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long a core waits for its first database connection when it starts.
 const CONNECT_LOOK: Duration = Duration::from_millis(2);
@@ -48,6 +56,10 @@ pub struct Worker {
     pub needs_database: bool,
     pub api: api::Settings,
     pub limits: Limits,
+    /// How long requests in flight may take when the server stops.
+    pub stop_limit: Duration,
+    /// Cores that have requests in flight then: they need each other.
+    pub draining: Arc<AtomicUsize>,
 }
 
 /// The file buffer on its way to the core that keeps it.
@@ -67,6 +79,9 @@ pub struct Core {
     dated: Cell<Option<Instant>>,
     in_flight: Cell<usize>,
     connections: Cell<usize>,
+    /// Dropped when answers that are not written yet will not be.
+    writing: Cell<Option<oneshot::Sender<Infallible>>>,
+    cut_off: Shared<oneshot::Receiver<Infallible>>,
 }
 
 /// Counts a request while it lives.
@@ -92,6 +107,15 @@ impl Core {
     pub fn in_flight(self: &Rc<Self>) -> InFlight {
         self.in_flight.update(|count| count + 1);
         InFlight(Rc::clone(self))
+    }
+
+    /// Returns when the server has waited long enough for its clients.
+    pub fn cut_off(&self) -> impl Future + use<> {
+        self.cut_off.clone()
+    }
+
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.peek().is_some()
     }
 }
 
@@ -124,6 +148,14 @@ impl Worker {
             let _ = ready.send(Err("no connection to the database in time".to_owned()));
             return;
         }
+        let acceptor = match self.listener.into_acceptor() {
+            Ok(acceptor) => Rc::new(acceptor),
+            Err(error) => {
+                let _ = ready.send(Err(error.to_string()));
+                return;
+            }
+        };
+        let (writing, cut_off) = oneshot::channel();
         let core = Rc::new(Core {
             engine: Rc::clone(&engine),
             settings: self.api,
@@ -133,31 +165,52 @@ impl Worker {
             dated: Cell::default(),
             in_flight: Cell::new(0),
             connections: Cell::new(0),
+            writing: Cell::new(Some(writing)),
+            cut_off: cut_off.shared(),
         });
-        runtime::spawn(accept(Rc::clone(&core), self.listener));
+        runtime::spawn(accept(Rc::clone(&core), Rc::clone(&acceptor)));
         if ready.send(Ok(())).is_err() {
             return;
         }
         drop(ready);
-        engine.receive(self.mailbox).await;
-        core.drain().await;
+        let mut mailbox = self.mailbox;
+        engine.receive(&mut mailbox).await;
+        core.stopping.set(true);
+        acceptor.close();
+        // What the cores tell each other goes on.
+        let news = pin!(engine.receive(&mut mailbox));
+        select(pin!(core.drain(self.stop_limit, &self.draining)), news).await;
     }
 }
 
 impl Core {
-    /// Lets the requests in flight finish. Polls that wait are not waited for.
-    async fn drain(&self) {
-        self.stopping.set(true);
-        let deadline = Instant::now() + DRAIN_LIMIT;
-        while self.in_flight.get() > 0 && Instant::now() < deadline {
+    /// Ends the polls that wait and lets the requests in flight finish. Those that take too long are
+    /// cut off, and the leases in their answers are given back.
+    async fn drain(&self, limit: Duration, draining: &AtomicUsize) {
+        self.engine.end_waits();
+        let deadline = Instant::now() + limit;
+        self.is_idle_by(deadline).await;
+        draining.fetch_sub(1, Ordering::AcqRel);
+        while draining.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             runtime::sleep(DRAIN_LOOK).await;
         }
+        if self.in_flight.get() > 0 {
+            tracing::warn!(requests = self.in_flight.get(), "requests in flight are cut off");
+        }
+        drop(self.writing.take());
+        self.is_idle_by(Instant::now() + GIVE_BACK_LIMIT).await;
         self.engine.stop();
+    }
+
+    async fn is_idle_by(&self, deadline: Instant) {
+        let is_busy = || self.in_flight.get() > 0 || self.engine.owes_leases();
+        while is_busy() && Instant::now() < deadline {
+            runtime::sleep(DRAIN_LOOK).await;
+        }
     }
 }
 
-async fn accept(core: Rc<Core>, listener: Listener) {
-    let acceptor = listener.into_acceptor();
+async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
     let mut failing = false;
     while !core.stopping.get() {
         match acceptor.accept().await {
@@ -172,6 +225,7 @@ async fn accept(core: Rc<Core>, listener: Listener) {
                 core.connections.update(|count| count + 1);
                 runtime::spawn(serve(Rc::clone(&core), stream));
             }
+            Err(_) if core.stopping.get() => return,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "connections cannot be accepted");

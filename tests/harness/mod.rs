@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod locks;
 pub mod proxy;
 pub mod server;
 pub mod time;
@@ -31,6 +32,18 @@ pub const BEFORE_A_SCAN: Duration = Duration::from_secs(4);
 
 /// How long a condition is left alone between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Raises the soft limit of open files of this process to the hard one and answers it.
+pub fn open_files() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take a live structure of the right type.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
 
 /// Looks until `condition` gives a value and returns it; panics with `what` after [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -110,6 +110,36 @@ impl Server {
         self.log.lines().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// Descriptors that the server has open.
+    pub fn descriptors(&self) -> usize {
+        let directory = format!("/proc/{}/fd", self.process_id());
+        std::fs::read_dir(directory).expect("the server runs").count()
+    }
+
+    /// Connections of clients that the server has accepted and not closed.
+    pub fn connections(&self) -> usize {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.process_id()));
+        let port = format!(":{:04X}", self.address.port());
+        let table = table.expect("the server runs");
+        let accepted = table.lines().filter(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let state = |no: &str| fields.get(3) == Some(&no);
+            let is_ours = fields.get(1).is_some_and(|local| local.ends_with(&port));
+            // A closed or a not yet accepted one has no inode.
+            is_ours && !state("0A") && fields.get(9).is_some_and(|inode| *inode != "0")
+        });
+        accepted.count()
+    }
+
+    /// Memory of the server in MB: `VmRSS` now, `VmHWM` at the most so far.
+    pub fn memory_mb(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
+        let status = status.expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kb = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kb.expect("the kernel counts it") / 1024
+    }
+
     /// Pushes that wait in the file buffer.
     pub fn buffered(&self) -> u64 {
         self.get("/api/v1/status/buffers").expect(200)["pending"].as_u64().expect("a count")
@@ -128,9 +158,19 @@ impl Server {
 
     /// SIGTERM and the wait for the end; the exit code, or the signal as a negative number.
     pub fn stop(&mut self) -> i32 {
+        self.terminate();
+        self.ended()
+    }
+
+    /// SIGTERM alone.
+    pub fn terminate(&mut self) {
         let process = libc::pid_t::try_from(self.child.id()).expect("a process id fits");
         // SAFETY: the child has not been waited for, so the id is still its own.
         assert_eq!(unsafe { libc::kill(process, libc::SIGTERM) }, 0);
+    }
+
+    /// Waits for the end; the exit code, or the signal as a negative number.
+    pub fn ended(&mut self) -> i32 {
         let status =
             eventually("the server stops", || self.child.try_wait().expect("the child is ours"));
         status.code().unwrap_or_else(|| -status.signal().expect("no code means a signal"))

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -60,6 +61,20 @@ impl Wire {
     /// Tells the server that no more requests come.
     pub fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("the connection is up");
+    }
+
+    /// Ends the connection with a reset, as the system of a client does that died with data unread.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("a TCP socket has this option");
+    }
+
+    /// Reads so many bytes that no answer will be made of.
+    pub fn read_bytes(&mut self, count: usize) {
+        while self.unread.len() < count {
+            assert!(self.read_more(), "closed after {} bytes", self.unread.len());
+        }
+        self.unread.drain(..count);
     }
 
     /// The next answer, which has a body exactly if it announces one.

@@ -1,0 +1,124 @@
+//! What ordinary connections notice of bad neighbours: the latency of their pushes, alone and then
+//! beside clients that send a byte a second, do not read, go away in the middle, or die while they wait.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::open_files;
+use crate::lab::Lab;
+use crate::open_loop;
+use crate::wrk::Figures;
+
+const CONNECTIONS: u32 = 32;
+/// Of all of them: far below what the server can do, so that a wait is somebody else's doing.
+const PUSHES_PER_SECOND: f64 = 1000.0;
+const SLOW: usize = 2000;
+const STOPPED_READERS: usize = 50;
+/// Polls that are parked together, and killed together.
+const POLLS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(20);
+const PUSH: &[u8] = b"POST /api/v1/push HTTP/1.1\r\nHost: bench\r\nContent-Length: 1000\r\n\r\n{";
+const POLL: &[u8] =
+    b"GET /api/v1/pop/queue/nothing?wait=true&timeout=600000 HTTP/1.1\r\nHost: bench\r\n\r\n";
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n";
+
+pub fn run(lab: &Lab) {
+    open_files();
+    let ordinary = || {
+        let span = Duration::from_secs(lab.seconds());
+        open_loop::pushes(lab, "ordinary", PUSHES_PER_SECOND, CONNECTIONS, span)
+    };
+    ordinary();
+    println!(
+        "| {CONNECTIONS} connections, {PUSHES_PER_SECOND} pushes/s | p50 ms | p99 ms | max ms | failed |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let before = line("alone", &ordinary());
+    let ended = AtomicBool::new(false);
+    let beside = thread::scope(|scope| {
+        let _stopped = stop_reading(lab);
+        let neighbours: [fn(&Lab, &AtomicBool); 3] =
+            [send_slowly, leave_in_the_middle, die_waiting];
+        for neighbour in neighbours {
+            let ended = &ended;
+            scope.spawn(move || neighbour(lab, ended));
+        }
+        thread::sleep(Duration::from_secs(2));
+        let beside = line("beside bad neighbours", &ordinary());
+        ended.store(true, Ordering::Relaxed);
+        beside
+    });
+    let after = line("alone again", &ordinary());
+    println!(
+        "\np99 beside them: {:.2} times that alone (aim: at most 2).",
+        beside / f64::midpoint(before, after)
+    );
+}
+
+fn line(what: &str, figures: &Figures) -> f64 {
+    println!(
+        "| {what} | {:.2} | {:.2} | {:.1} | {} |",
+        figures.p50_ms, figures.p99_ms, figures.max_ms, figures.failed
+    );
+    figures.p99_ms
+}
+
+fn connect(lab: &Lab) -> TcpStream {
+    TcpStream::connect(lab.address()).expect("the server listens")
+}
+
+/// Sends, and does not mind a server that has closed the connection.
+fn send(stream: &mut TcpStream, bytes: &[u8]) {
+    let _ = stream.write_all(bytes);
+}
+
+/// A byte a second on each connection.
+fn send_slowly(lab: &Lab, ended: &AtomicBool) {
+    let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(lab)).collect();
+    let parts = 50;
+    for byte in PUSH.iter().cycle() {
+        for some in slow.chunks_mut(SLOW / parts) {
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
+            for stream in some {
+                send(stream, &[*byte]);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Connections with answers that nobody reads, more than the sockets hold.
+fn stop_reading(lab: &Lab) -> Vec<TcpStream> {
+    let requests = HEALTH.repeat(20_000);
+    let stop = || {
+        let mut stream = connect(lab);
+        stream.set_nonblocking(true).expect("a TCP socket has this mode");
+        send(&mut stream, &requests);
+        stream
+    };
+    (0..STOPPED_READERS).map(|_| stop()).collect()
+}
+
+fn leave_in_the_middle(lab: &Lab, ended: &AtomicBool) {
+    while !ended.load(Ordering::Relaxed) {
+        for bytes in (1..PUSH.len()).step_by(8) {
+            send(&mut connect(lab), &PUSH[..bytes]);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn die_waiting(lab: &Lab, ended: &AtomicBool) {
+    while !ended.load(Ordering::Relaxed) {
+        let mut polls: Vec<TcpStream> = (0..POLLS).map(|_| connect(lab)).collect();
+        for poll in &mut polls {
+            send(poll, POLL);
+        }
+        thread::sleep(PAUSE * 10);
+    }
+}
