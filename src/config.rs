@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::buffer;
 use crate::encryption::{Key, Keys};
@@ -99,6 +99,8 @@ pub struct Config {
     /// A lower-case identifier, safe to put between double quotes.
     pub schema: String,
     pub connection_timeout: Duration,
+    /// How long PostgreSQL may leave packets unanswered.
+    pub tcp_user_timeout: Duration,
     /// Zero is never.
     pub statement_timeout: Duration,
     /// Zero is never.
@@ -248,6 +250,7 @@ impl TryFrom<Options> for Config {
             data_dir,
             schema: schema(&database.pg_schema)?,
             connection_timeout: Duration::from_millis(database.db_connection_timeout),
+            tcp_user_timeout: Duration::from_millis(database.db_tcp_user_timeout_ms),
             statement_timeout: Duration::from_millis(database.db_statement_timeout),
             lock_timeout: Duration::from_millis(database.db_lock_timeout),
             pop_timeout_default: Duration::from_millis(options.default_timeout),
@@ -273,7 +276,7 @@ impl TryFrom<Options> for Config {
 
 impl DatabaseOptions {
     fn target(&self, data_dir: &Path) -> Result<Database, StartError> {
-        let mut target = if let Some(url) = &self.database_url {
+        let target = if let Some(url) = &self.database_url {
             from_url(url)?
         } else if let Some(hosts) = &self.pg_host {
             self.parts(hosts)?
@@ -290,13 +293,6 @@ impl DatabaseOptions {
                 "connections to PostgreSQL cannot be encrypted; turn it (or sslmode=require) off \
                  and use a private network, a unix socket or a TLS tunnel",
             ));
-        }
-        if target.get_connect_timeout().is_none() {
-            target.connect_timeout(Duration::from_millis(self.db_connection_timeout));
-        }
-        if target.get_hosts().len() > 1 {
-            // Of a primary and its standbys only one takes messages.
-            target.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         Ok(Database::External(Box::new(target)))
     }
@@ -473,7 +469,6 @@ mod tests {
         }
         let ports = external(&["--pg-host", "a,b", "--pg-port", "1,2"]);
         assert_eq!(describe_database(&ports), "a:1, b:2 database postgres");
-        assert_eq!(ports.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         for bad in [&["--pg-host", "a,,b"][..], &["--pg-host", "a", "--pg-port", "1,2"]] {
             assert!(read(bad).unwrap_err().starts_with("PG_"), "{bad:?}");
         }

@@ -14,11 +14,13 @@ mod error;
 mod flush;
 mod groups;
 mod lease;
+mod link;
 mod migrate;
 mod notices;
 mod page;
 mod session;
 mod switches;
+mod timeline;
 mod traces;
 mod transaction;
 mod types;
@@ -55,6 +57,7 @@ pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
 pub use session::{PLANNER_SETTINGS, Session};
 pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
+pub use timeline::{Newest, Timeline};
 pub use traces::{
     NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,
     traces_of_name,

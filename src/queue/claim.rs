@@ -244,6 +244,10 @@ async fn give_back(session: &Session, unread: &Unread) {
 }
 
 impl ClaimQueue {
+    pub fn forget_places(&mut self) {
+        self.placed.clear();
+    }
+
     /// The places of the group are gone, or may be.
     pub fn forget_group(&mut self, group: GroupId) {
         self.placed.retain(|(_, of)| *of != group);

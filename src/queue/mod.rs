@@ -94,6 +94,8 @@ pub struct Engine {
     keys: Rc<Keys>,
     spill: Spill,
     lanes: lanes::Lanes,
+    /// The history that the last connection continues.
+    timeline: Cell<Option<pg::Timeline>>,
     catalog: catalog::Catalog,
     pushes: RefCell<push::PushQueue>,
     claims: RefCell<claim::ClaimQueue>,
@@ -132,6 +134,7 @@ impl Engine {
             keys,
             spill,
             lanes: lanes::Lanes::new(settings),
+            timeline: Cell::default(),
             catalog: catalog::Catalog::default(),
             pushes: RefCell::default(),
             claims: RefCell::default(),

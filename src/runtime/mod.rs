@@ -12,7 +12,7 @@ mod socket;
 
 pub use executor::{Core, CoreError, allowed_cpus, block_on, start};
 pub use file::{File, read_file, remove_file, sync_directory};
-pub use socket::{Listener, Stream, connect_tcp, connect_unix, listen};
+pub use socket::{Keepalive, Listener, Stream, connect_tcp, connect_unix, listen};
 
 use std::future::Future;
 use std::pin::pin;

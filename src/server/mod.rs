@@ -216,6 +216,8 @@ fn connect_settings(config: &Config, database: &tokio_postgres::Config) -> Conne
         connect_limit: config.connection_timeout,
         statement_limit: config.statement_timeout,
         lock_limit: config.lock_timeout,
+        silence_limit: config.tcp_user_timeout,
+        newest: pg::Newest::default(),
     }
 }
 
