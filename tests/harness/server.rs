@@ -152,6 +152,7 @@ fn spawn(database: &Database, settings: Settings, scratch: &Path) -> Child {
         .env("QUEEN_DATA_DIR", scratch)
         // A loaded machine is no reason to answer otherwise; who tests outages says so.
         .env("QUEEN_PUSH_PATIENCE_MS", PATIENCE.as_millis().to_string())
+        .env("DB_CONNECTION_TIMEOUT", PATIENCE.as_millis().to_string())
         .envs(settings.environment)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
