@@ -312,13 +312,7 @@ impl DatabaseOptions {
                 _ => return Err(setting("PG_PORT", format!("{port:?} is not a port number"))),
             };
         }
-        let (host_count, port_count) = (target.get_hosts().len(), target.get_ports().len());
-        if port_count != 1 && port_count != host_count {
-            return Err(setting(
-                "PG_PORT",
-                format!("{port_count} ports for {host_count} hosts; give one, or one for each"),
-            ));
-        }
+        check_ports("PG_PORT", &target)?;
         target.user(&self.pg_user).dbname(&self.pg_db);
         if let Some(password) = &self.pg_password {
             target.password(password);
@@ -335,13 +329,26 @@ fn from_url(url: &str) -> Result<tokio_postgres::Config, StartError> {
             "not a PostgreSQL URL; write postgres://user:password@host:5432/database",
         )
     })?;
-    if target.get_hosts().is_empty() && target.get_hostaddrs().is_empty() {
-        return Err(setting("DATABASE_URL", "names no host"));
+    if target.get_hosts().is_empty() || !target.get_hostaddrs().is_empty() {
+        return Err(setting(
+            "DATABASE_URL",
+            "names no host; an address is a host, too, not a hostaddr",
+        ));
     }
+    check_ports("DATABASE_URL", &target)?;
     if target.get_user().is_none() {
         return Err(setting("DATABASE_URL", "names no user"));
     }
     Ok(target)
+}
+
+fn check_ports(name: &'static str, target: &tokio_postgres::Config) -> Result<(), StartError> {
+    let (hosts, ports) = (target.get_hosts().len(), target.get_ports().len());
+    if ports > 1 && ports != hosts {
+        let reason = format!("{ports} ports for {hosts} hosts; give one, or one for each");
+        return Err(setting(name, reason));
+    }
+    Ok(())
 }
 
 /// `host:port, host:port, database name`, without the password.
@@ -479,7 +486,15 @@ mod tests {
         let url = "postgres://u:secret@h:5433/d";
         let target = external(&["--database-url", url, "--pg-host", "other"]);
         assert_eq!(describe_database(&target), "h:5433 database d");
-        for bad in ["http://u:secret@h/d", "postgres://u:secret@h:port/d", "postgres://h/d"] {
+        let several = external(&["--database-url", "postgres://u@a:1,b/d"]);
+        assert_eq!(describe_database(&several), "a:1, b:5432 database d");
+        for bad in [
+            "http://u:secret@h/d",
+            "postgres://u:secret@h:port/d",
+            "postgres://h/d",
+            "postgres://u:secret@/d?hostaddr=10.0.0.7",
+            "postgres://u:secret@/d?host=a,b&port=1,2,3",
+        ] {
             let error = read(&["--database-url", bad]).unwrap_err();
             assert!(error.starts_with("DATABASE_URL: ") && !error.contains("secret"), "{error}");
         }

@@ -4,7 +4,7 @@
 //! another answers. A server that is read-only or a standby is passed over, and so is a primary that
 //! was superseded: a promotion begins a new timeline, and whoever has seen one does not go back.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::Error;
 use super::link::Link;
+use super::names::Addresses;
 use super::timeline::{Newest, Timeline};
 use crate::runtime::{self, Stream};
 
@@ -29,8 +30,8 @@ const COMPARE_LIMIT: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct ConnectSettings {
     pub config: Config,
-    /// Addresses of each TCP host of `config`, looked up before the cores start: a look-up blocks.
-    pub addresses: Vec<Vec<IpAddr>>,
+    /// Of the hosts of `config`.
+    pub addresses: Addresses,
     pub schema: String,
     /// A server that takes longer to answer a new connection is as one that is away.
     pub connect_limit: Duration,
@@ -51,24 +52,12 @@ pub(super) enum Place {
     Tcp(SocketAddr),
 }
 
-/// The addresses of each TCP host of `config`. Blocks while names are looked up; a name without
-/// addresses has none, and connecting says so.
-pub fn look_up_addresses(config: &Config) -> Vec<Vec<IpAddr>> {
-    let look_up = |host: &Host| match host {
-        Host::Tcp(name) => (name.as_str(), PORT_DEFAULT)
-            .to_socket_addrs()
-            .map(|addresses| addresses.map(|address| address.ip()).collect())
-            .unwrap_or_default(),
-        Host::Unix(_) => Vec::new(),
-    };
-    config.get_hosts().iter().map(look_up).collect()
-}
-
 impl ConnectSettings {
-    /// Whether each host has an address. A name that has none now never gets one.
+    /// Whether each host has an address. One that has none when the server starts is misspelt.
     pub fn is_resolved(&self) -> bool {
-        let mut hosts = self.config.get_hosts().iter().zip(&self.addresses);
-        hosts.all(|(host, found)| matches!(host, Host::Unix(_)) || !found.is_empty())
+        let mut hosts = self.config.get_hosts().iter().enumerate();
+        hosts
+            .all(|(i, host)| matches!(host, Host::Unix(_)) || !self.addresses.of_host(i).is_empty())
     }
 
     fn places(&self) -> Vec<Place> {
@@ -82,9 +71,8 @@ impl ConnectSettings {
                     places.push(Place::Unix(directory.join(format!(".s.PGSQL.{port}"))));
                 }
                 Host::Tcp(_) => {
-                    let addresses = self.addresses.get(i).into_iter().flatten();
-                    let address = |ip: &IpAddr| Place::Tcp(SocketAddr::new(*ip, port));
-                    places.extend(addresses.map(address));
+                    let address = |ip: IpAddr| Place::Tcp(SocketAddr::new(ip, port));
+                    places.extend(self.addresses.of_host(i).into_iter().map(address));
                 }
             }
         }

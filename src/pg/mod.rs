@@ -16,6 +16,7 @@ mod groups;
 mod lease;
 mod link;
 mod migrate;
+mod names;
 mod notices;
 mod page;
 mod session;
@@ -37,7 +38,7 @@ pub use catalog::{
     pending_partitions, pending_partitions_of_filter, queue_by_name, register_early,
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, claim_plain, place_group};
-pub use connect::{ConnectSettings, look_up_addresses};
+pub use connect::ConnectSettings;
 pub use dead_letters::{
     DeadLetterFilter, DeadLetterRow, StoredMessage, TakenLetter, dead_letters, finish_message,
     last_dead_letter, newest_dead_letter, oldest_dead_letters, purge_dead_letters, stored_message,
@@ -53,6 +54,7 @@ pub use groups::{
 };
 pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use migrate::{MigrateError, Versions, migrate};
+pub use names::Addresses;
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
 pub use session::{PLANNER_SETTINGS, Session};
