@@ -361,7 +361,7 @@ fn a_host_that_never_answers_costs_no_reconnection() {
     assert!(begun.elapsed() < 5 * limit, "each of ten took {:?}", begun.elapsed() / 10);
 }
 
-/// More than PostgreSQL takes of a sequence at once (SEQ_LOG_VALS in its sources), so that a standby
+/// More than PostgreSQL takes of a sequence at once (`SEQ_LOG_VALS`), so that a standby
 /// that has not heard of the last ones gives the same numbers again.
 const PARTITIONS: u64 = 40;
 
