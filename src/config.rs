@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::buffer;
 use crate::encryption::{Key, Keys};
@@ -100,6 +100,8 @@ pub struct Config {
     /// A lower-case identifier, safe to put between double quotes.
     pub schema: String,
     pub connection_timeout: Duration,
+    /// How long PostgreSQL may leave packets unanswered.
+    pub tcp_user_timeout: Duration,
     /// Zero is never.
     pub statement_timeout: Duration,
     /// Zero is never.
@@ -252,6 +254,7 @@ impl TryFrom<Options> for Config {
             data_dir,
             schema: schema(&database.pg_schema)?,
             connection_timeout: Duration::from_millis(database.db_connection_timeout),
+            tcp_user_timeout: Duration::from_millis(database.db_tcp_user_timeout_ms),
             statement_timeout: Duration::from_millis(database.db_statement_timeout),
             lock_timeout: Duration::from_millis(database.db_lock_timeout),
             pop_timeout_default: Duration::from_millis(options.default_timeout),
@@ -286,7 +289,7 @@ impl TryFrom<Options> for Config {
 
 impl DatabaseOptions {
     fn target(&self, data_dir: &Path) -> Result<Database, StartError> {
-        let mut target = if let Some(url) = &self.database_url {
+        let target = if let Some(url) = &self.database_url {
             from_url(url)?
         } else if let Some(hosts) = &self.pg_host {
             self.parts(hosts)?
@@ -303,13 +306,6 @@ impl DatabaseOptions {
                 "connections to PostgreSQL cannot be encrypted; turn it (or sslmode=require) off \
                  and use a private network, a unix socket or a TLS tunnel",
             ));
-        }
-        if target.get_connect_timeout().is_none() {
-            target.connect_timeout(Duration::from_millis(self.db_connection_timeout));
-        }
-        if target.get_hosts().len() > 1 {
-            // Of a primary and its standbys only one takes messages.
-            target.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         Ok(Database::External(Box::new(target)))
     }
@@ -329,13 +325,7 @@ impl DatabaseOptions {
                 _ => return Err(setting("PG_PORT", format!("{port:?} is not a port number"))),
             };
         }
-        let (host_count, port_count) = (target.get_hosts().len(), target.get_ports().len());
-        if port_count != 1 && port_count != host_count {
-            return Err(setting(
-                "PG_PORT",
-                format!("{port_count} ports for {host_count} hosts; give one, or one for each"),
-            ));
-        }
+        check_ports("PG_PORT", &target)?;
         target.user(&self.pg_user).dbname(&self.pg_db);
         if let Some(password) = &self.pg_password {
             target.password(password);
@@ -352,13 +342,26 @@ fn from_url(url: &str) -> Result<tokio_postgres::Config, StartError> {
             "not a PostgreSQL URL; write postgres://user:password@host:5432/database",
         )
     })?;
-    if target.get_hosts().is_empty() && target.get_hostaddrs().is_empty() {
-        return Err(setting("DATABASE_URL", "names no host"));
+    if target.get_hosts().is_empty() || !target.get_hostaddrs().is_empty() {
+        return Err(setting(
+            "DATABASE_URL",
+            "names no host; an address is a host, too, not a hostaddr",
+        ));
     }
+    check_ports("DATABASE_URL", &target)?;
     if target.get_user().is_none() {
         return Err(setting("DATABASE_URL", "names no user"));
     }
     Ok(target)
+}
+
+fn check_ports(name: &'static str, target: &tokio_postgres::Config) -> Result<(), StartError> {
+    let (hosts, ports) = (target.get_hosts().len(), target.get_ports().len());
+    if ports > 1 && ports != hosts {
+        let reason = format!("{ports} ports for {hosts} hosts; give one, or one for each");
+        return Err(setting(name, reason));
+    }
+    Ok(())
 }
 
 /// `host:port, host:port, database name`, without the password.
@@ -486,7 +489,6 @@ mod tests {
         }
         let ports = external(&["--pg-host", "a,b", "--pg-port", "1,2"]);
         assert_eq!(describe_database(&ports), "a:1, b:2 database postgres");
-        assert_eq!(ports.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         for bad in [&["--pg-host", "a,,b"][..], &["--pg-host", "a", "--pg-port", "1,2"]] {
             assert!(read(bad).unwrap_err().starts_with("PG_"), "{bad:?}");
         }
@@ -497,7 +499,15 @@ mod tests {
         let url = "postgres://u:secret@h:5433/d";
         let target = external(&["--database-url", url, "--pg-host", "other"]);
         assert_eq!(describe_database(&target), "h:5433 database d");
-        for bad in ["http://u:secret@h/d", "postgres://u:secret@h:port/d", "postgres://h/d"] {
+        let several = external(&["--database-url", "postgres://u@a:1,b/d"]);
+        assert_eq!(describe_database(&several), "a:1, b:5432 database d");
+        for bad in [
+            "http://u:secret@h/d",
+            "postgres://u:secret@h:port/d",
+            "postgres://h/d",
+            "postgres://u:secret@/d?hostaddr=10.0.0.7",
+            "postgres://u:secret@/d?host=a,b&port=1,2,3",
+        ] {
             let error = read(&["--database-url", bad]).unwrap_err();
             assert!(error.starts_with("DATABASE_URL: ") && !error.contains("secret"), "{error}");
         }

@@ -15,6 +15,9 @@ const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 /// Chores look at every partition; more often than this they would do nothing else.
 const CHORE_INTERVAL_MIN: u64 = 10;
 
+/// An hour: the kernel counts keep-alives in at most 32767 seconds.
+const SILENCE_MAX: u64 = 3_600_000;
+
 /// A message queue server on PostgreSQL, one core at a time.
 #[derive(Debug, Parser)]
 #[command(name = "queen", version)]
@@ -192,6 +195,11 @@ pub(super) struct DatabaseOptions {
     #[arg(long, env = "DB_CONNECTION_TIMEOUT", value_name = "MS", default_value_t = 2000,
         value_parser = clap::value_parser!(u64).range(1..=MILLISECONDS_MAX))]
     pub(super) db_connection_timeout: u64,
+
+    /// Milliseconds that PostgreSQL, over TCP, may leave packets or keep-alive probes unanswered
+    #[arg(long, env = "DB_TCP_USER_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1000..=SILENCE_MAX))]
+    pub(super) db_tcp_user_timeout_ms: u64,
 
     /// Milliseconds after which PostgreSQL gives up a statement; 0 is never
     #[arg(long, env = "DB_STATEMENT_TIMEOUT", value_name = "MS", default_value_t = 30_000,

@@ -1,55 +1,86 @@
-//! Opens one connection: picks the host, connects the stream, and leaves the protocol to
-//! tokio-postgres, whose connection task runs on the same core.
+//! Finds the server that takes writes and opens a connection to it.
+//!
+//! Every address of every host is asked at the same time, so one that is dead costs no time when
+//! another answers. A server that is read-only or a standby is passed over, and so is a primary that
+//! was superseded: a promotion begins a new timeline, and whoever has seen one does not go back.
 
-use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use futures_channel::mpsc;
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
 use tokio_postgres::config::Host;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 
 use super::Error;
+use super::link::Link;
+use super::names::Addresses;
+use super::timeline::{Newest, Timeline};
 use crate::runtime::{self, Stream};
+
+/// How long a primary that continues another timeline than the last one waits for one that may be
+/// newer still. The first connection of a process waits for every host instead: a former primary
+/// that somebody started again must not be taken for the primary.
+const COMPARE_LIMIT: Duration = Duration::from_millis(200);
 
 /// How every connection of a server is made.
 #[derive(Debug, Clone)]
 pub struct ConnectSettings {
     pub config: Config,
-    /// Addresses of each TCP host of `config`, looked up before the cores start: a look-up blocks.
-    pub addresses: Vec<Vec<IpAddr>>,
+    /// Of the hosts of `config`.
+    pub addresses: Addresses,
     pub schema: String,
+    /// A server that takes longer to answer a new connection is as one that is away.
     pub connect_limit: Duration,
     pub statement_limit: Duration,
     pub lock_limit: Duration,
+    /// How long a peer across a network may leave packets unanswered.
+    pub silence_limit: Duration,
+    /// Of all connections of the process.
+    pub newest: Newest,
 }
 
 const PORT_DEFAULT: u16 = 5432;
 
-/// The addresses of each TCP host of `config`. Blocks while names are looked up; a name without
-/// addresses has none, and connecting says so.
-pub fn look_up_addresses(config: &Config) -> Vec<Vec<IpAddr>> {
-    let look_up = |host: &Host| match host {
-        Host::Tcp(name) => (name.as_str(), PORT_DEFAULT)
-            .to_socket_addrs()
-            .map(|addresses| addresses.map(|address| address.ip()).collect())
-            .unwrap_or_default(),
-        Host::Unix(_) => Vec::new(),
-    };
-    config.get_hosts().iter().map(look_up).collect()
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
 }
 
 impl ConnectSettings {
-    /// Whether each host has an address. A name that has none now never gets one.
+    /// Whether each host has an address. One that has none when the server starts is misspelt.
     pub fn is_resolved(&self) -> bool {
-        let mut hosts = self.config.get_hosts().iter().zip(&self.addresses);
-        hosts.all(|(host, found)| matches!(host, Host::Unix(_)) || !found.is_empty())
+        let mut hosts = self.config.get_hosts().iter().enumerate();
+        hosts
+            .all(|(i, host)| matches!(host, Host::Unix(_)) || !self.addresses.of_host(i).is_empty())
     }
 
-    /// Tries each host in turn; the error of the last one is returned.
-    pub(super) async fn connect(&self) -> Result<Client, Error> {
+    fn places(&self) -> Vec<Place> {
+        let ports = self.config.get_ports();
+        let mut places = Vec::new();
+        for (i, host) in self.config.get_hosts().iter().enumerate() {
+            // As libpq: one port for all hosts, or one for each.
+            let port = ports.get(i).or(ports.first()).copied().unwrap_or(PORT_DEFAULT);
+            match host {
+                Host::Unix(directory) => {
+                    places.push(Place::Unix(directory.join(format!(".s.PGSQL.{port}"))));
+                }
+                Host::Tcp(_) => {
+                    let address = |ip: IpAddr| Place::Tcp(SocketAddr::new(ip, port));
+                    places.extend(self.addresses.of_host(i).into_iter().map(address));
+                }
+            }
+        }
+        places
+    }
+
+    /// Connects to the server that takes writes.
+    pub(super) async fn connect(&self) -> Result<Link, Error> {
         self.connect_for_notices(None).await
     }
 
@@ -57,94 +88,126 @@ impl ConnectSettings {
     /// are dropped; when it closes, the connection has ended.
     pub(super) async fn connect_for_notices(
         &self,
-        notices: Option<mpsc::Sender<String>>,
-    ) -> Result<Client, Error> {
-        let mut last = Error::Unavailable("no host in the database settings".to_owned());
-        for (i, host) in self.config.get_hosts().iter().enumerate() {
-            let port = self.port(i);
-            let attempt = runtime::timeout(
-                self.connect_limit,
-                self.connect_host(i, host, port, notices.clone()),
-            );
-            match attempt.await {
-                Ok(Ok(client)) => return Ok(client),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = Error::Unavailable("no answer in time".to_owned()),
-            }
-        }
-        Err(last)
-    }
-
-    /// As libpq: one port for all hosts, or one for each.
-    fn port(&self, host: usize) -> u16 {
-        let ports = self.config.get_ports();
-        ports.get(host).or(ports.first()).copied().unwrap_or(PORT_DEFAULT)
-    }
-
-    async fn connect_host(
-        &self,
-        index: usize,
-        host: &Host,
-        port: u16,
-        notices: Option<mpsc::Sender<String>>,
-    ) -> Result<Client, Error> {
-        let stream = match host {
-            Host::Unix(directory) => connect_socket_directory(directory, port).await,
-            Host::Tcp(_) => {
-                let addresses = self.addresses.get(index).map_or(&[][..], Vec::as_slice);
-                self.connect_first(addresses, port).await
-            }
-        }
-        .map_err(|error| Error::Unavailable(error.to_string()))?;
-        let (client, connection) = self
-            .config
-            .connect_raw(stream, NoTls)
-            .await
-            .map_err(|error| Error::Unavailable(describe(&error)))?;
-        runtime::spawn(run(connection, notices));
-        Ok(client)
-    }
-
-    async fn connect_first(&self, addresses: &[IpAddr], port: u16) -> std::io::Result<Stream> {
-        let mut last = std::io::Error::other("the host name has no address");
-        for &address in addresses {
-            let address = SocketAddr::new(address, port);
-            match runtime::connect_tcp(address, self.connect_limit).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-}
-
-/// Moves the connection's bytes until it ends.
-async fn run(
-    mut connection: Connection<Stream, NoTlsStream>,
-    mut notices: Option<mpsc::Sender<String>>,
-) {
-    loop {
-        match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(notification))) => {
-                if let Some(notices) = &mut notices {
-                    let _ = notices.try_send(notification.payload().to_owned());
+        notices: Option<&mpsc::Sender<String>>,
+    ) -> Result<Link, Error> {
+        let places = self.places();
+        let (known, alone) = (self.newest.get(), places.len() == 1);
+        let mut looks: FuturesUnordered<_> =
+            places.into_iter().map(|place| self.look(place, notices.cloned())).collect();
+        let mut last = Error::Unavailable("no host of the settings has an address".to_owned());
+        let mut found: Option<Link> = None;
+        // Each look has its own limit.
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let look = match deadline {
+                None => looks.next().await,
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    runtime::timeout(left, looks.next()).await.unwrap_or(None)
                 }
+            };
+            match look {
+                Some(Ok(link)) if alone || known == Some(link.timeline) => return Ok(link),
+                Some(Ok(link)) => {
+                    if known.is_some() || link.timeline == Timeline::UNKNOWN {
+                        deadline.get_or_insert(Instant::now() + COMPARE_LIMIT);
+                    }
+                    let newer = |found: &Link| link.timeline.supersedes(found.timeline);
+                    if found.as_ref().is_none_or(newer) {
+                        found = Some(link);
+                    }
+                }
+                Some(Err(error)) => last = error,
+                None => break,
             }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a database connection ended");
-                return;
+        }
+        // Its own words would decide what becomes of a request, and no request was sent.
+        let unavailable = |error: Error| match error {
+            Error::Refused { message, .. } => Error::Unavailable(message),
+            other => other,
+        };
+        found.ok_or_else(|| unavailable(last))
+    }
+
+    /// Whether the server at `own` answers a new connection, be it to refuse it, and no other one
+    /// supersedes its `timeline`.
+    pub(super) async fn is_alive(&self, own: &Place, timeline: Timeline) -> bool {
+        let looks = self.places().into_iter().map(async |place| {
+            let is_own = place == *own;
+            (is_own, self.look(place, None).await)
+        });
+        let mut looks: FuturesUnordered<_> = looks.collect();
+        let mut alive = false;
+        while let Some((is_own, look)) = looks.next().await {
+            let answered = matches!(look, Ok(_) | Err(Error::Refused { .. }));
+            if self.newest.supersedes(timeline) || is_own && !answered {
+                return false;
             }
-            None => return,
+            alive |= is_own;
+        }
+        alive
+    }
+
+    /// Connects to one place. [`Error::Refused`] when the server there is up and not to be used.
+    fn look(
+        &self,
+        place: Place,
+        notices: Option<mpsc::Sender<String>>,
+    ) -> LocalBoxFuture<'static, Result<Link, Error>> {
+        let settings = self.clone();
+        Box::pin(async move {
+            let limit = settings.connect_limit;
+            runtime::timeout(limit, settings.open(place, notices))
+                .await
+                .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())))
+        })
+    }
+
+    async fn open(
+        &self,
+        place: Place,
+        notices: Option<mpsc::Sender<String>>,
+    ) -> Result<Link, Error> {
+        let unreachable = |error: std::io::Error| Error::Unavailable(error.to_string());
+        let stream = self.connect_stream(&place).await.map_err(unreachable)?;
+        let (client, connection) =
+            self.config.connect_raw(stream, NoTls).await.map_err(|error| {
+                match Error::from(error) {
+                    // Nothing was asked for yet.
+                    Error::OutcomeUnknown(why) => Error::Unavailable(why),
+                    refused => refused,
+                }
+            })?;
+        let mut link = Link::new(client, connection, notices, place, self.clone());
+        link.timeline = look_closer(link.client()).await?;
+        if !self.newest.admits(link.timeline) {
+            return Err(Error::Unavailable("another server was promoted since".to_owned()));
+        }
+        Ok(link)
+    }
+
+    async fn connect_stream(&self, place: &Place) -> std::io::Result<Stream> {
+        match place {
+            Place::Unix(path) => runtime::connect_unix(path).await,
+            Place::Tcp(address) => {
+                runtime::connect_tcp(*address, self.connect_limit, self.silence_limit).await
+            }
         }
     }
 }
 
-async fn connect_socket_directory(directory: &Path, port: u16) -> std::io::Result<Stream> {
-    runtime::connect_unix(&directory.join(format!(".s.PGSQL.{port}"))).await
-}
-
-/// The server's own words when it has some.
-fn describe(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |refusal| refusal.message().to_owned())
+/// The timeline of a server that takes writes.
+async fn look_closer(client: &Client) -> Result<Timeline, Error> {
+    let row = client.query_one(include_str!("sql/is_read_only.sql"), &[]).await?;
+    if row.get(0) {
+        let message = "the server is read-only".to_owned();
+        return Err(Error::Refused { code: "25006".to_owned(), message });
+    }
+    let timeline = client.query_one(include_str!("sql/timeline.sql"), &[]).await;
+    match timeline.map_err(Error::from) {
+        Ok(row) => Ok(Timeline::new(row.get(0), row.get(1))),
+        // Some services that speak PostgreSQL's protocol have no WAL to show.
+        Err(Error::Refused { .. }) => Ok(Timeline::UNKNOWN),
+        Err(error) => Err(error),
+    }
 }

@@ -41,11 +41,12 @@ pub struct Versions {
 }
 
 pub async fn migrate(settings: &ConnectSettings) -> Result<Versions, MigrateError> {
-    let client = settings.connect().await?;
-    execute(&client, "BEGIN").await?;
-    // Dropping the client on an error ends the session, which rolls back.
-    let versions = in_transaction(&client, &settings.schema).await?;
-    execute(&client, "COMMIT").await?;
+    let link = settings.connect().await?;
+    let client = link.client();
+    execute(client, "BEGIN").await?;
+    // Dropping the link on an error ends the session, which rolls back.
+    let versions = in_transaction(client, &settings.schema).await?;
+    execute(client, "COMMIT").await?;
     Ok(versions)
 }
 

@@ -16,8 +16,10 @@ mod flush;
 mod groups;
 mod lags;
 mod lease;
+mod link;
 mod messages;
 mod migrate;
+mod names;
 mod notices;
 mod page;
 mod resources;
@@ -25,6 +27,7 @@ mod retention;
 mod servers;
 mod session;
 mod switches;
+mod timeline;
 mod traces;
 mod transaction;
 mod types;
@@ -42,7 +45,7 @@ pub use catalog::{
     pending_partitions, pending_partitions_of_filter, queue_by_name, register_early,
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, claim_plain, place_group};
-pub use connect::{ConnectSettings, look_up_addresses};
+pub use connect::ConnectSettings;
 pub use dead_letters::{
     DeadLetterFilter, DeadLetterRow, StoredMessage, TakenLetter, dead_letters, finish_message,
     last_dead_letter, newest_dead_letter, oldest_dead_letters, purge_dead_letters, stored_message,
@@ -64,6 +67,7 @@ pub use messages::{
     partition_readers, queue_groups, sweep,
 };
 pub use migrate::{MigrateError, Versions, migrate};
+pub use names::Addresses;
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
 pub use resources::{
@@ -78,6 +82,7 @@ pub use retention::{
 pub use servers::{in_background, server_seen};
 pub use session::{PLANNER_SETTINGS, Session};
 pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
+pub use timeline::{Newest, Timeline};
 pub use traces::{
     NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,
     traces_of_name,

@@ -5,8 +5,10 @@
 
 use futures_channel::mpsc;
 use futures_util::StreamExt;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
 
+use super::link::Link;
 use super::{ConnectSettings, Error};
 use crate::runtime;
 
@@ -16,7 +18,7 @@ const WAITING_MAX: usize = 4096;
 pub const NOTICE_BYTES_MAX: usize = 7999;
 
 pub struct NoticeSender {
-    client: Client,
+    link: Link,
     statement: Statement,
     channel: String,
 }
@@ -27,7 +29,9 @@ pub struct NoticeReceiver(mpsc::Receiver<String>);
 /// Connects and listens. The servers of one schema hear each other.
 pub async fn listen(settings: &ConnectSettings) -> Result<(NoticeSender, NoticeReceiver), Error> {
     let (sink, notices) = mpsc::channel(WAITING_MAX);
-    let client = settings.connect_for_notices(Some(sink)).await?;
+    let link = settings.connect_for_notices(Some(&sink)).await?;
+    drop(sink);
+    let client = link.client();
     let channel = format!("queen_{}", settings.schema);
     let setup = async {
         client
@@ -41,13 +45,17 @@ pub async fn listen(settings: &ConnectSettings) -> Result<(NoticeSender, NoticeR
     let statement = runtime::timeout(settings.connect_limit, setup)
         .await
         .map_err(|_| Error::Unavailable("no answer in time".to_owned()))??;
-    Ok((NoticeSender { client, statement, channel }, NoticeReceiver(notices)))
+    Ok((NoticeSender { link, statement, channel }, NoticeReceiver(notices)))
 }
 
 impl NoticeSender {
     /// `payload` has at most [`NOTICE_BYTES_MAX`] bytes.
     pub async fn send(&self, payload: &str) -> Result<(), Error> {
-        self.client.execute(&self.statement, &[&self.channel, &payload]).await?;
+        if self.link.is_broken() {
+            return Err(Error::Unavailable("another server is the primary".to_owned()));
+        }
+        let parameters: [&(dyn ToSql + Sync); 2] = [&self.channel, &payload];
+        self.link.limited(self.link.client().execute(&self.statement, &parameters)).await?;
         Ok(())
     }
 }

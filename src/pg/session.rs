@@ -11,11 +11,10 @@ use hashbrown::HashMap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
+use super::link::Link;
+use super::timeline::Timeline;
 use super::{ConnectSettings, Error};
-use crate::runtime;
-
-/// How much longer than the server's own limit a reply may take before the connection is given up.
-const REPLY_GRACE: Duration = Duration::from_secs(1);
+use crate::runtime::{self, Keepalive};
 
 /// Plans are made again after this. One that was made while a table had a few rows may read all of
 /// it, and the table may grow fast.
@@ -67,20 +66,17 @@ statements!(
 );
 
 pub struct Session {
-    client: Client,
+    link: Link,
     pub(super) statements: Statements,
     /// What operators ask for now and then, prepared when it is first asked for.
     rare: RefCell<HashMap<&'static str, Statement>>,
-    /// No limit when statements have none.
-    reply_limit: Option<Duration>,
-    broken: Cell<bool>,
     planned_at: Cell<Instant>,
 }
 
 impl Session {
     pub async fn connect(settings: &ConnectSettings) -> Result<Self, Error> {
-        let client = settings.connect().await?;
-        runtime::timeout(settings.connect_limit, Box::pin(Self::prepare(client, settings)))
+        let link = settings.connect().await?;
+        runtime::timeout(settings.connect_limit, Box::pin(Self::prepare(link, settings)))
             .await
             .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())))
     }
@@ -89,37 +85,34 @@ impl Session {
     /// for the tables as they are.
     pub async fn connect_to_look(settings: &ConnectSettings) -> Result<Self, Error> {
         let session = Self::connect(settings).await?;
-        session.limited(session.client.batch_execute(LOOKING_SETTINGS)).await?;
+        session.link.limited(session.link.client().batch_execute(LOOKING_SETTINGS)).await?;
         Ok(session)
     }
 
-    async fn prepare(client: Client, settings: &ConnectSettings) -> Result<Self, Error> {
+    async fn prepare(link: Link, settings: &ConnectSettings) -> Result<Self, Error> {
+        let client = link.client();
         client.batch_execute(&session_settings(settings)).await?;
-        let read_only: bool = client
-            .query_one(
-                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool",
-                &[],
-            )
-            .await?
-            .get(0);
-        if read_only {
-            return Err(Error::Unavailable("the server is read-only".to_owned()));
-        }
-        let statements = Box::pin(Statements::prepare(&client)).await?;
+        let statements = Box::pin(Statements::prepare(client)).await?;
         Ok(Self {
-            client,
+            link,
             statements,
             rare: RefCell::default(),
-            reply_limit: (!settings.statement_limit.is_zero())
-                .then(|| settings.statement_limit + REPLY_GRACE),
-            broken: Cell::new(false),
             planned_at: Cell::new(Instant::now()),
         })
     }
 
     /// Whether the connection is of no more use.
     pub fn is_broken(&self) -> bool {
-        self.broken.get() || self.client.is_closed()
+        self.link.is_broken()
+    }
+
+    /// The history that the server continues.
+    pub fn timeline(&self) -> Timeline {
+        self.link.timeline
+    }
+
+    fn client(&self) -> &Client {
+        self.link.client()
     }
 
     /// Lets old plans go; what runs next is planned for the tables as they are.
@@ -128,7 +121,7 @@ impl Session {
             return Ok(());
         }
         self.planned_at.set(Instant::now());
-        self.limited(self.client.batch_execute("DISCARD PLANS")).await
+        self.link.limited(self.client().batch_execute("DISCARD PLANS")).await
     }
 
     pub(super) async fn query(
@@ -136,7 +129,7 @@ impl Session {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        self.limited(self.client.query(statement, parameters)).await
+        self.link.limited(self.client().query(statement, parameters)).await
     }
 
     pub(super) async fn execute(
@@ -144,7 +137,7 @@ impl Session {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        self.limited(self.client.execute(statement, parameters)).await
+        self.link.limited(self.client().execute(statement, parameters)).await
     }
 
     /// As [`Self::query`], for a statement that is no part of the hot path: its text is prepared at
@@ -158,7 +151,7 @@ impl Session {
         let statement = if let Some(statement) = known {
             statement
         } else {
-            let statement = self.limited(self.client.prepare(sql)).await?;
+            let statement = self.link.limited(self.client().prepare(sql)).await?;
             self.rare.borrow_mut().insert(sql, statement.clone());
             statement
         };
@@ -181,7 +174,8 @@ impl Session {
         first: impl Future<Output = Result<F, Error>>,
         work: impl AsyncFnOnce(&Self, F) -> Result<T, E>,
     ) -> Result<T, E> {
-        let (begun, first) = join(self.limited(self.client.batch_execute("BEGIN")), first).await;
+        let (begun, first) =
+            join(self.link.limited(self.client().batch_execute("BEGIN")), first).await;
         begun?;
         let worked = match first {
             Ok(first) => work(self, first).await,
@@ -189,14 +183,14 @@ impl Session {
         };
         match worked {
             Ok(value) => {
-                self.limited(self.client.batch_execute("COMMIT")).await?;
+                self.link.limited(self.client().batch_execute("COMMIT")).await?;
                 Ok(value)
             }
             Err(error) => {
                 if !self.is_broken()
-                    && self.limited(self.client.batch_execute("ROLLBACK")).await.is_err()
+                    && self.link.limited(self.client().batch_execute("ROLLBACK")).await.is_err()
                 {
-                    self.broken.set(true);
+                    self.link.set_broken();
                 }
                 Err(error)
             }
@@ -205,28 +199,7 @@ impl Session {
 
     /// Proves that the server answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.limited(self.client.batch_execute("")).await
-    }
-
-    async fn limited<T>(
-        &self,
-        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Error> {
-        let answer = match self.reply_limit {
-            None => Ok(call.await),
-            Some(limit) => runtime::timeout(limit, call).await,
-        };
-        let Ok(answer) = answer else {
-            self.broken.set(true);
-            return Err(Error::OutcomeUnknown("no reply in time".to_owned()));
-        };
-        answer.map_err(|error| {
-            let error = Error::from(error);
-            if error.verdict() == super::Verdict::Reconnect {
-                self.broken.set(true);
-            }
-            error
-        })
+        self.link.limited(self.client().batch_execute("")).await
     }
 }
 
@@ -252,9 +225,24 @@ fn session_settings(settings: &ConnectSettings) -> String {
     let statement = settings.statement_limit.as_millis();
     format!(
         "SET search_path TO \"{}\"; SET statement_timeout = {statement}; SET lock_timeout = {}; \
-         SET idle_in_transaction_session_timeout = {statement}; {PLANNER_SETTINGS}; SET timezone = 'UTC'; SET synchronous_commit = on; \
+         SET idle_in_transaction_session_timeout = {statement}; {}; {PLANNER_SETTINGS}; \
+         SET timezone = 'UTC'; SET synchronous_commit = on; \
          SET client_min_messages = error; SET application_name = 'queen'",
         settings.schema,
         settings.lock_limit.as_millis(),
+        keepalive_settings(settings.silence_limit),
+    )
+}
+
+/// The server's side of what our sockets do: when this machine is gone, its locks go, too. Means
+/// nothing on a unix socket.
+fn keepalive_settings(silence_limit: Duration) -> String {
+    let Keepalive { idle, interval, retries } = Keepalive::within(silence_limit);
+    format!(
+        "SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; \
+         SET tcp_keepalives_count = {retries}; SET tcp_user_timeout = {}",
+        idle.as_secs(),
+        interval.as_secs(),
+        silence_limit.as_millis(),
     )
 }

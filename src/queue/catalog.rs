@@ -164,6 +164,13 @@ impl Catalog {
         }
     }
 
+    /// Drops everything.
+    pub fn forget_all(&self) {
+        self.loading.borrow_mut().values_mut().for_each(|load| load.outdated = true);
+        self.queues.borrow_mut().clear();
+        self.partitions.borrow_mut().clear();
+    }
+
     /// Whether the queue that is being loaded was forgotten since this was asked last.
     fn take_outdated(&self, name: &str) -> bool {
         let mut loading = self.loading.borrow_mut();

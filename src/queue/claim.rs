@@ -285,6 +285,10 @@ impl ClaimQueue {
         self.pending.len()
     }
 
+    pub fn forget_places(&mut self) {
+        self.placed.clear();
+    }
+
     /// The places of the group are gone, or may be.
     pub fn forget_group(&mut self, group: GroupId) {
         self.placed.retain(|(_, of)| *of != group);

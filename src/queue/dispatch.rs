@@ -402,6 +402,12 @@ impl<R> Dispatch<R> {
         }
     }
 
+    /// Nothing that is known of any partition is true any more.
+    pub fn forget_all(&mut self) {
+        self.rings.values_mut().for_each(Ring::forget);
+        self.scans_are_stale();
+    }
+
     /// Moves partitions whose time has come into the rings and serves who waits for them.
     pub fn advance(&mut self, now: Instant, reserve: Reserve<'_, R>) {
         while self.timers.peek().is_some_and(|Reverse((due, _, _))| *due <= now) {

@@ -5,7 +5,7 @@
 //! what comes collects, and so batches grow by themselves under load. Nothing waits for a timer but
 //! what meets a long statement.
 //! Work that was not begun when the connections were lost waits for new ones; when they do not
-//! come soon, it is refused.
+//! come soon, it is refused. What is remembered of a database is forgotten with its history.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use crate::runtime;
 
 /// Between attempts to connect.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
-const RECONNECT_MAX: Duration = Duration::from_millis(500);
+const RECONNECT_MAX: Duration = Duration::from_millis(250);
 /// How long work waits for a connection when none is up. Longer than it takes to connect again
 /// after a cut, shorter than a client's patience.
 const CONNECTION_GRACE: Duration = Duration::from_millis(700);
@@ -138,11 +138,14 @@ impl Lanes {
         self.down_since.set(None);
     }
 
-    fn went_down(&self) {
+    /// Whether it was the last one.
+    fn went_down(&self) -> bool {
         self.connected.update(|count| count - 1);
-        if self.connected.get() == 0 {
+        let last = self.connected.get() == 0;
+        if last {
             self.down_since.set(Some(Instant::now()));
         }
+        last
     }
 
     pub fn connected(&self) -> usize {
@@ -214,9 +217,12 @@ impl Engine {
                 Ok(session) => {
                     pause = RECONNECT_MIN;
                     self.metrics.connected(ConnectOutcome::Connected);
+                    self.follow(session.timeline());
                     self.lanes.went_up();
                     self.work_on(&session).await;
-                    self.lanes.went_down();
+                    if self.lanes.went_down() {
+                        runtime::spawn(Rc::clone(&self).refuse_when_down());
+                    }
                 }
                 Err(error) => {
                     self.metrics.connected(ConnectOutcome::Failed);
@@ -232,6 +238,28 @@ impl Engine {
             } else {
                 self.lanes.wake();
             }
+        }
+    }
+
+    /// An attempt to connect to a server that hangs takes longer than work waits.
+    async fn refuse_when_down(self: Rc<Self>) {
+        runtime::sleep(CONNECTION_GRACE).await;
+        if self.lanes.is_down() {
+            self.refuse_pending();
+        }
+    }
+
+    /// What another server remembers may be less than what this core has seen of the one before:
+    /// numbers of queues and partitions may mean others now.
+    fn follow(self: &Rc<Self>, timeline: pg::Timeline) {
+        let before = self.timeline.replace(Some(timeline));
+        if before.is_some_and(|before| before != timeline) {
+            tracing::info!(core = self.core, "another server is the primary");
+            self.catalog.forget_all();
+            self.registered.borrow_mut().clear();
+            self.claims.borrow_mut().forget_places();
+            self.dispatch.borrow_mut().forget_all();
+            self.scan_due(Instant::now());
         }
     }
 

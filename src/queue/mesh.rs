@@ -475,7 +475,7 @@ impl Engine {
         }
     }
 
-    fn scan_due(self: &Rc<Self>, now: Instant) {
+    pub(super) fn scan_due(self: &Rc<Self>, now: Instant) {
         let due = self.dispatch.borrow_mut().due_scans(now);
         for key in due {
             runtime::spawn(Rc::clone(self).scan(key));

@@ -104,6 +104,8 @@ pub struct Engine {
     spill: Spill,
     lanes: lanes::Lanes,
     metrics: Metrics,
+    /// The history that the last connection continues.
+    timeline: Cell<Option<pg::Timeline>>,
     catalog: catalog::Catalog,
     pushes: RefCell<push::PushQueue>,
     claims: RefCell<claim::ClaimQueue>,
@@ -149,6 +151,7 @@ impl Engine {
             spill,
             lanes: lanes::Lanes::new(settings, connections.max(1)),
             metrics: Metrics::default(),
+            timeline: Cell::default(),
             catalog: catalog::Catalog::default(),
             pushes: RefCell::default(),
             claims: RefCell::default(),

@@ -12,7 +12,7 @@ mod socket;
 
 pub use executor::{Core, CoreError, allowed_cpus, block_on, start};
 pub use file::{File, read_file, remove_file, sync_directory};
-pub use socket::{Acceptor, Listener, Stream, connect_tcp, connect_unix, listen};
+pub use socket::{Acceptor, Keepalive, Listener, Stream, connect_tcp, connect_unix, listen};
 
 use std::future::Future;
 use std::pin::pin;

@@ -20,8 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Connections that the kernel keeps for a core that has not accepted them yet.
 const ACCEPT_BACKLOG: i32 = 4096;
-/// How long a peer that vanished without a word keeps its connection.
-const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+/// Probes that a peer may leave unanswered before its connection is cut.
+const KEEPALIVE_RETRIES: u32 = 5;
 
 /// A bound and listening socket that has no executor yet. Made on the main thread, so that a port
 /// in use is found before any core starts.
@@ -82,12 +82,40 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// Connects within `limit`, with keep-alives so that a dead peer is noticed.
-pub async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<Stream> {
+/// When TCP asks an idle peer whether it is there, in whole seconds, which is what kernels know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    pub idle: Duration,
+    pub interval: Duration,
+    pub retries: u32,
+}
+
+impl Keepalive {
+    /// So that a peer which vanished without a word is missed after about `silence`.
+    pub fn within(silence: Duration) -> Self {
+        let seconds = |part: Duration| Duration::from_secs(part.as_secs().max(1));
+        let interval = seconds(silence / (2 * KEEPALIVE_RETRIES));
+        Self { idle: seconds(silence / 2), interval, retries: KEEPALIVE_RETRIES }
+    }
+}
+
+/// Connects within `limit`. A peer that leaves packets or probes unanswered for `silence` loses the
+/// connection.
+pub async fn connect_tcp(
+    address: SocketAddr,
+    limit: Duration,
+    silence: Duration,
+) -> io::Result<Stream> {
     let stream = TcpStream::connect_timeout(address, limit).await.map_err(io::Error::from)?;
     stream.set_nodelay(true).map_err(io::Error::from)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
-    socket2::SockRef::from(&BorrowedRaw(&stream)).set_tcp_keepalive(&keepalive)?;
+    let borrowed = BorrowedRaw(&stream);
+    let socket = socket2::SockRef::from(&borrowed);
+    let Keepalive { idle, interval, retries } = Keepalive::within(silence);
+    let keepalive =
+        TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // For what was sent and not acknowledged, where keep-alive does not look.
+    socket.set_tcp_user_timeout(Some(silence))?;
     Ok(Stream::Tcp(stream))
 }
 
@@ -229,5 +257,29 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_close(cx),
             Self::Unix(stream) => Pin::new(stream).poll_close(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_the_bounds_that_find_a_silent_peer() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = crate::runtime::block_on(connect_tcp(
+            address,
+            Duration::from_secs(5),
+            Duration::from_secs(10),
+        ));
+        let Stream::Tcp(stream) = stream.unwrap().unwrap() else { panic!("it is TCP") };
+        let borrowed = BorrowedRaw(&stream);
+        let socket = socket2::SockRef::from(&borrowed);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(1));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(10)));
     }
 }

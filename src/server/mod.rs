@@ -223,11 +223,13 @@ fn core_error(core: usize, error: &dyn std::error::Error) -> StartError {
 fn connect_settings(config: &Config, database: &tokio_postgres::Config) -> ConnectSettings {
     ConnectSettings {
         config: database.clone(),
-        addresses: pg::look_up_addresses(database),
+        addresses: pg::Addresses::of(database),
         schema: config.schema.clone(),
         connect_limit: config.connection_timeout,
         statement_limit: config.statement_timeout,
         lock_limit: config.lock_timeout,
+        silence_limit: config.tcp_user_timeout,
+        newest: pg::Newest::default(),
     }
 }
 

@@ -26,7 +26,8 @@ const SETTINGS: [&str; 2] = ["max_connections=300", "shared_buffers=64MB"];
 
 /// Obeys one order a line until its input ends, which is when the tests have ended.
 const GUARDIAN: &str = r#"
-stop() { kill -QUIT "$postgres" 2>/dev/null; wait "$postgres"; }
+# A test that fails may leave it stopped.
+stop() { kill -QUIT "$postgres" 2>/dev/null; kill -CONT "$postgres" 2>/dev/null; wait "$postgres"; }
 while read -r order; do
     case $order in
     start)
@@ -62,7 +63,31 @@ impl Cluster {
 
     /// Starts a cluster with these settings, none of which has a space in it.
     pub fn with(settings: &[&str]) -> Self {
-        let binaries = binaries();
+        let cluster = Self::make(settings, |data, user| {
+            let mut initdb = as_user(&binaries().join("initdb"), user);
+            initdb.arg("-D").arg(data);
+            initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--locale=C"]);
+            initdb.arg("--encoding=UTF8");
+            initdb
+        });
+        let role = format!("CREATE ROLE {USER} LOGIN");
+        cluster.admin().batch_execute(&role).expect("a new cluster has no such role");
+        cluster
+    }
+
+    /// Starts a standby of this cluster, as a copy of it. It does not wait for disks.
+    pub fn standby(&self) -> Self {
+        let source = format!("host={} user=postgres", self.directory.display());
+        Self::make(&[&["fsync=off"], SETTINGS.as_slice()].concat(), |data, user| {
+            let mut copy = as_user(&binaries().join("pg_basebackup"), user);
+            copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+            copy.arg(&source).arg("--pgdata").arg(data);
+            copy
+        })
+    }
+
+    /// `make` is the command that makes a data directory.
+    fn make(settings: &[&str], make: impl Fn(&Path, Option<(u32, u32)>) -> Command) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("queen-test-")
             .tempdir_in("/tmp")
@@ -72,18 +97,12 @@ impl Cluster {
         if let Some((uid, gid)) = user {
             chown(&directory, Some(uid), Some(gid)).expect("root can give a directory away");
         }
-        let initdb = as_user(&binaries.join("initdb"), user)
-            .arg("-D")
-            .arg(directory.join("data"))
-            .args(["--no-sync", "--auth=trust", "--username=postgres", "--locale=C"])
-            .arg("--encoding=UTF8")
-            .current_dir(&directory)
-            .output()
-            .expect("initdb can be run");
-        assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        let output = make(&directory.join("data"), user).current_dir(&directory).output();
+        let output = output.expect("PostgreSQL's programs can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut guardian = as_user(Path::new("/bin/sh"), user)
             .args(["-c", GUARDIAN, "guardian"])
-            .args([&binaries, &directory])
+            .args([&binaries(), &directory])
             .arg(format!("-c {}", settings.join(" -c ")))
             .current_dir(&directory)
             .stdin(Stdio::piped())
@@ -94,8 +113,6 @@ impl Cluster {
         let pipe = guardian.stdin.take();
         let mut cluster = Self { directory, guardian, pipe };
         cluster.restart();
-        let role = format!("CREATE ROLE {USER} LOGIN");
-        cluster.admin().batch_execute(&role).expect("a new cluster has no such role");
         cluster
     }
 
@@ -111,6 +128,42 @@ impl Cluster {
     pub fn restart(&mut self) {
         self.order("start");
         self.admin();
+    }
+
+    /// SIGKILL to the postmaster; its sessions end by themselves, perhaps after a last commit.
+    pub fn kill(&mut self) {
+        let all = self.processes();
+        signal(all[0], libc::SIGKILL);
+        eventually("the last session has ended", || {
+            (!all.iter().any(|id| runs(*id))).then_some(())
+        });
+    }
+
+    /// Stops every process where it stands: connections stay open and nobody answers.
+    pub fn freeze(&self) {
+        // The postmaster first, so that there are no new ones.
+        signal(self.postmaster(), libc::SIGSTOP);
+        self.processes().into_iter().for_each(|id| signal(id, libc::SIGSTOP));
+    }
+
+    /// The end of [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.processes().into_iter().rev().for_each(|id| signal(id, libc::SIGCONT));
+    }
+
+    fn postmaster(&self) -> libc::pid_t {
+        let lock = self.directory.join("data/postmaster.pid");
+        let lock = fs::read_to_string(lock).expect("PostgreSQL runs");
+        lock.lines().next().and_then(|id| id.parse().ok()).expect("it begins with the process id")
+    }
+
+    /// The postmaster and its children.
+    fn processes(&self) -> Vec<libc::pid_t> {
+        let postmaster = self.postmaster();
+        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let children = children.split_whitespace().map(|id| id.parse().expect("process ids"));
+        std::iter::once(postmaster).chain(children).collect()
     }
 
     fn order(&mut self, order: &str) {
@@ -176,6 +229,13 @@ impl Database {
         &self.socket_directory
     }
 
+    /// The database of that name in another cluster, which is a copy of this one's.
+    pub fn copied_to(&self, cluster: &Cluster) -> Self {
+        let config = cluster.config(USER, &self.name);
+        let name = self.name.clone();
+        Self { socket_directory: cluster.socket_directory().to_owned(), config, name }
+    }
+
     /// A connection of the test's own. The search path names the schema that servers use.
     pub fn connect(&self) -> Sql {
         let mut sql = self.connect_as(USER);
@@ -217,6 +277,18 @@ fn unprivileged() -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2).map(|id| id.parse().ok());
         Some((fields.next()??, fields.next()??))
     })
+}
+
+fn signal(process: libc::pid_t, signal: libc::c_int) {
+    // A child may have ended meanwhile.
+    // SAFETY: kill has no preconditions; the process is one of the cluster's.
+    unsafe { libc::kill(process, signal) };
+}
+
+fn runs(process: libc::pid_t) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // A zombie, which its parent has not noticed yet, does nothing any more.
+    !status.is_empty() && !status.contains(") Z ")
 }
 
 fn as_user(program: &Path, user: Option<(u32, u32)>) -> Command {

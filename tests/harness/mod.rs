@@ -11,6 +11,7 @@ pub mod client;
 pub mod cluster;
 pub mod locks;
 pub mod proxy;
+pub mod relay;
 pub mod server;
 pub mod time;
 pub mod wire;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Message, encode, text};
 pub use cluster::Database;
+pub use relay::Relay;
 pub use server::{Server, Settings, die_with_the_test, scratch};
 pub use time::Time;
 pub use wire::Wire;

@@ -203,6 +203,7 @@ fn spawn(database: &Database, settings: Settings, scratch: &Path) -> Child {
         // Chores that delete what is old run where a test asks for them.
         .env("RETENTION_INTERVAL", CHORES_NEVER_MS)
         .env("EVICTION_INTERVAL", CHORES_NEVER_MS)
+        .env("DB_CONNECTION_TIMEOUT", PATIENCE.as_millis().to_string())
         .envs(settings.environment)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
