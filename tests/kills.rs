@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Of the server, under load.
-const KILLS: u64 = 20;
+const KILLS: u64 = 50;
 /// Of the server, while it stores what is in its buffer.
 const REPLAY_KILLS: u64 = 6;
 /// Of PostgreSQL.

@@ -13,7 +13,7 @@ const LEASES_MAX: i64 = 1000;
 
 pub const CHORE: Chore = Chore {
     name: "shared leases",
-    interval: Duration::from_mins(1),
+    interval: Duration::from_secs(10),
     leader_only: true,
     run: |session, _, _| {
         async {

@@ -114,6 +114,7 @@ pub fn suffer(
     let person = |thread| Person {
         crowd,
         clients: HashMap::new(),
+        home: None,
         dice: Dice::new(seed, thread),
         ledger: Ledger::default(),
     };
@@ -210,6 +211,8 @@ fn named(data: &Value) -> Name {
 struct Person<'c> {
     crowd: &'c Crowd,
     clients: HashMap<SocketAddr, Client>,
+    /// A producer that needs its order stays with the server that has its messages in a buffer.
+    home: Option<SocketAddr>,
     dice: Dice,
     ledger: Ledger,
 }
@@ -218,7 +221,8 @@ impl Person<'_> {
     /// One attempt, at any of the doors. `None` when nobody answered, or could not say.
     fn attempt(&mut self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let doors = self.crowd.doors.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let door = *self.dice.pick(&doors);
+        let home = self.home.filter(|home| doors.contains(home));
+        let door = home.unwrap_or_else(|| *self.dice.pick(&doors));
         self.clients.retain(|address, _| doors.contains(address));
         let client = self.clients.entry(door).or_insert_with(|| Client::new(door));
         let body = body.map(Value::to_string);
@@ -230,8 +234,10 @@ impl Person<'_> {
             }
             answer.status != 503
         });
-        if answer.is_none() {
-            thread::sleep(PAUSE);
+        match &answer {
+            None => thread::sleep(PAUSE),
+            Some(answer) if answer.body.contains("\"buffered\"") => self.home = Some(door),
+            Some(_) => {}
         }
         answer
     }
