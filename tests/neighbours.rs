@@ -42,14 +42,6 @@ fn connections_are_gone(server: &Server, left: usize) {
     eventually("the connections are closed", || (server.connections() <= left).then_some(()));
 }
 
-/// The queue, the group and its place exist, and one message waits.
-fn one_message(server: &Server) {
-    server.push_one("q", "p", 0);
-    let first = server.pop("q", "");
-    server.complete_all(&first);
-    server.push_one("q", "p", 1);
-}
-
 #[test]
 fn a_client_that_reads_nothing_costs_little_memory() {
     let server = two_cores();
@@ -113,7 +105,7 @@ fn a_lease_whose_answer_was_cut_off_is_given_back() {
 #[test]
 fn the_lease_of_a_client_that_left_before_its_answer_is_given_back() {
     let server = two_cores();
-    one_message(&server);
+    server.leave_one();
     for reset in [false, true] {
         let locked = server.database.lock("consumers");
         let mut wire = server.wire();
@@ -136,7 +128,7 @@ fn the_lease_of_a_client_that_left_before_its_answer_is_given_back() {
 #[test]
 fn a_client_that_only_ended_its_side_keeps_its_lease() {
     let server = two_cores();
-    one_message(&server);
+    server.leave_one();
     let locked = server.database.lock("consumers");
     let mut wire = server.wire();
     wire.send(get("/api/v1/pop/queue/q"));
@@ -151,7 +143,7 @@ fn a_client_that_only_ended_its_side_keeps_its_lease() {
 #[test]
 fn a_poll_whose_client_left_while_it_claims_passes_its_message_on() {
     let server = two_cores();
-    one_message(&server);
+    server.leave_one();
     let before = server.connections();
     let locked = server.database.lock("consumers");
     let mut dead = server.wire();

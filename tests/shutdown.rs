@@ -47,14 +47,6 @@ fn stopping(server: &Server) {
     eventually("it has heard", || server.said("stopping").then_some(()));
 }
 
-/// The queue, the group and the group's place in the partition exist, and one message waits.
-fn one_message(server: &Server) {
-    server.push_one("q", "p", 0);
-    let first = server.pop("q", "");
-    server.complete_all(&first);
-    server.push_one("q", "p", 1);
-}
-
 #[test]
 fn polls_that_wait_are_answered_and_the_connections_end() {
     let mut server = Server::with(Settings { workers: 2, ..Settings::default() });
@@ -72,7 +64,7 @@ fn polls_that_wait_are_answered_and_the_connections_end() {
 #[test]
 fn connections_are_refused_and_requests_in_flight_are_answered() {
     let mut server = Server::with(with(&[("QUEEN_STOP_LIMIT_MS", NEVER_MS)]));
-    one_message(&server);
+    server.leave_one();
     let locked = server.database.lock("consumers");
     let mut wire = pop_behind_a_lock(&server, "");
     server.terminate();
@@ -89,7 +81,7 @@ fn connections_are_refused_and_requests_in_flight_are_answered() {
 #[test]
 fn a_push_in_flight_is_stored_and_answered() {
     let mut server = Server::with(with(&[("QUEEN_STOP_LIMIT_MS", NEVER_MS)]));
-    one_message(&server);
+    server.leave_one();
     let locked = server.database.lock("segments");
     let body = r#"{"items":[{"queue":"q","partition":"p","payload":2}]}"#;
     let mut wire = server.wire();
@@ -110,7 +102,7 @@ fn a_push_in_flight_is_stored_and_answered() {
 #[test]
 fn the_lease_of_a_poll_whose_client_left_is_given_back_first() {
     let mut server = Server::with(with(&[("QUEEN_STOP_LIMIT_MS", NEVER_MS)]));
-    one_message(&server);
+    server.leave_one();
     let before = server.connections();
     let locked = server.database.lock("consumers");
     drop(pop_behind_a_lock(&server, "wait=true"));
@@ -147,7 +139,7 @@ fn a_database_that_hangs_does_not_keep_the_server() {
         ("DB_STATEMENT_TIMEOUT", NEVER_MS),
     ];
     let mut server = Server::with(with(&limits));
-    one_message(&server);
+    server.leave_one();
     let _locked = server.database.lock("consumers");
     let _wire = pop_behind_a_lock(&server, "");
     let _stopped = Stopped::new(server.database.sessions());
@@ -158,7 +150,7 @@ fn a_database_that_hangs_does_not_keep_the_server() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::with(with(&[("QUEEN_STOP_LIMIT_MS", NEVER_MS)]));
-    one_message(&server);
+    server.leave_one();
     let _locked = server.database.lock("consumers");
     let _wire = pop_behind_a_lock(&server, "");
     server.terminate();

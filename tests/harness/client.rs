@@ -166,6 +166,14 @@ impl Client {
 
     /// Pops from any partition; `query` is what follows the question mark. Empty when 204.
     #[track_caller]
+    /// The queue `q`, the group and its place in the partition `p` exist, and one message waits.
+    pub fn leave_one(&self) {
+        self.push_one("q", "p", 0);
+        let first = self.pop("q", "");
+        self.complete_all(&first);
+        self.push_one("q", "p", 1);
+    }
+
     pub fn pop(&self, queue: &str, query: &str) -> Vec<Message> {
         self.pop_path(&format!("/api/v1/pop/queue/{}?{query}", encode(queue)))
     }

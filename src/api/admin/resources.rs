@@ -51,7 +51,7 @@ pub fn queues(query: Query<'_>) -> Result<Operation, Error> {
     }))
 }
 
-fn queue_entry(row: &QueueNumbers) -> Value {
+pub(super) fn queue_entry(row: &QueueNumbers) -> Value {
     json!({
         "id": row.queue.id.to_uuid(),
         "name": row.name,

@@ -6,7 +6,7 @@ use super::super::envelope::BadRequest;
 use super::super::page::Page;
 use super::super::parameters::Query;
 use super::super::{Error, Operation, Reply};
-use super::resources::queue_and_partitions;
+use super::resources::{queue_and_partitions, queue_entry};
 use super::{filter, numbers, unless_empty};
 use crate::http::Status;
 use crate::pg::{self, PartitionNumbers, QueueNumbers, Timestamp};
@@ -89,19 +89,10 @@ pub fn queues(query: Query<'_>) -> Result<Operation, Error> {
             .errand(async move |session| pg::queues(session, &filter, limit, offset).await)
             .await?;
         let rows = found.rows.iter().map(|row| {
-            let mut messages = numbers(row.messages);
+            let mut entry = queue_entry(row);
             // Those that are leased, too.
-            messages["pending"] = (row.messages.pending + row.messages.processing).into();
-            json!({
-                "id": row.queue.id.to_uuid(),
-                "name": row.name,
-                "namespace": unless_empty(&row.queue.namespace),
-                "task": unless_empty(&row.queue.task),
-                "priority": row.queue.options.priority,
-                "createdAt": row.created_at.to_string(),
-                "partitions": row.partitions,
-                "messages": messages,
-            })
+            entry["messages"]["pending"] = (row.messages.pending + row.messages.processing).into();
+            entry
         });
         let body = json!({
             "queues": rows.collect::<Vec<_>>(),
