@@ -133,18 +133,13 @@ pub async fn run(connect: ConnectSettings, context: Context) {
     }
 }
 
-/// Connects where there is no connection that works.
 async fn run_one(
     connect: &ConnectSettings,
     session: &mut Option<Session>,
     context: &Context,
     due: &Due,
 ) -> Result<Left, pg::Error> {
-    let open = match session.take().filter(|session| !session.is_broken()) {
-        Some(open) => open,
-        None => Box::pin(Session::connect(connect)).await?,
-    };
-    let session = session.insert(open);
+    let session = Session::kept(session, connect).await?;
     session.renew_old_plans().await?;
     (due.chore.run)(session, context, due.behind).await
 }

@@ -121,16 +121,11 @@ impl Collector {
     }
 }
 
-/// Connects where there is no connection that works.
 async fn read_lags(
     settings: &ConnectSettings,
     session: &mut Option<Session>,
 ) -> Result<Lags, pg::Error> {
-    let open = match session.take().filter(|session| !session.is_broken()) {
-        Some(open) => open,
-        None => Box::pin(Session::connect(settings)).await?,
-    };
-    let session = session.insert(open);
+    let session = Session::kept(session, settings).await?;
     let lags = pg::lags(session, PLACES_MAX, GROUPS_MAX).await?;
     let groups = lags.into_iter().map(|lag| {
         let pg::LagRow { queue, group, messages, seconds } = lag;

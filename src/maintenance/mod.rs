@@ -55,10 +55,11 @@ pub async fn run(
     if !migrated {
         runtime::spawn(migration::run(connect.clone()));
     }
-    let context = Context { settings, server: Uuid::new_v4(), leads: Cell::new(false) };
+    let server = Uuid::new_v4();
+    let context = Context { settings, server, leads: Cell::new(false) };
     runtime::spawn(chores::run(connect.clone(), context));
     let collector = Collector::start(connect.clone(), cores.clone());
     let (errands, asked) = mailbox::mailbox();
     runtime::spawn(errands::run(connect.clone(), asked));
-    Peers::run(connect, cores, notices, collector, errands).await;
+    Peers::run(server, connect, cores, notices, collector, errands).await;
 }

@@ -90,6 +90,7 @@ pub struct Peers {
 impl Peers {
     /// Runs until it is told to stop. Errands are passed on.
     pub async fn run(
+        server: Uuid,
         settings: ConnectSettings,
         cores: Vec<Address<Message>>,
         mut notices: Mailbox<Notice>,
@@ -97,7 +98,7 @@ impl Peers {
         errands: Address<Errand>,
     ) {
         let peers = Rc::new(Self {
-            server: Uuid::new_v4(),
+            server,
             settings,
             cores,
             waiting: RefCell::default(),

@@ -81,6 +81,18 @@ impl Session {
             .unwrap_or_else(|_| Err(Error::Unavailable("no answer in time".to_owned())))
     }
 
+    /// The session that is kept, or a new one where there is none that works.
+    pub async fn kept<'s>(
+        kept: &'s mut Option<Self>,
+        settings: &ConnectSettings,
+    ) -> Result<&'s Self, Error> {
+        let open = match kept.take().filter(|session| !session.is_broken()) {
+            Some(open) => open,
+            None => Box::pin(Self::connect(settings)).await?,
+        };
+        Ok(kept.insert(open))
+    }
+
     /// A session for what may read much: its plans are made anew each time, for what is asked and
     /// for the tables as they are.
     pub async fn connect_to_look(settings: &ConnectSettings) -> Result<Self, Error> {
