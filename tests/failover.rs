@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::cluster::Cluster;
+use harness::processes::kill_postmaster;
 use harness::{Answer, Client, Database, Message, PATIENCE, Relay, Server, Settings};
 use harness::{eventually, text};
 use serde_json::{Value, json};
@@ -230,6 +231,15 @@ fn writes(server: &Server) {
     });
 }
 
+/// Promotes the standby, returns when the server works with it, and says how long nothing worked.
+fn replace(server: &Server, standby: &Cluster, lost_at: Instant) {
+    promote(standby);
+    let up = Instant::now();
+    writes(server);
+    let (lost, up) = (lost_at.elapsed(), up.elapsed());
+    eprintln!("{lost:?} without service, of which {up:?} after the promotion");
+}
+
 /// What is in a database, told by the tables.
 fn content(database: &Database) -> (i64, i64) {
     let sql = "SELECT (SELECT count(*) FROM segments),
@@ -253,17 +263,10 @@ fn a_promotion_loses_nothing_and_nobody_goes_back_to_the_former_primary() {
     let mut before = (0, 0);
     let counts = under_load(&server, |goes_on| {
         goes_on(300);
-        primary.kill();
+        kill_postmaster(&primary);
         let killed = Instant::now();
         goes_on(100);
-        promote(&standby);
-        let up = Instant::now();
-        writes(&server);
-        eprintln!(
-            "{:?} without service, of which {:?} after the promotion",
-            killed.elapsed(),
-            up.elapsed()
-        );
+        replace(&server, &standby, killed);
         goes_on(100);
         server.drained();
         // Somebody starts the former primary, which knows of nothing and takes writes.
@@ -300,14 +303,7 @@ fn a_primary_behind_a_network_that_swallows_everything_is_left_for_the_promoted_
         relays[0].swallow();
         let swallowed = Instant::now();
         goes_on(100);
-        promote(&standby);
-        let up = Instant::now();
-        writes(&server);
-        eprintln!(
-            "{:?} without service, of which {:?} after the promotion",
-            swallowed.elapsed(),
-            up.elapsed()
-        );
+        replace(&server, &standby, swallowed);
         goes_on(100);
     });
 }
@@ -383,7 +379,7 @@ fn push_to_many(server: &Server, queue: &str, number: u64) {
 
 #[test]
 fn what_a_promoted_standby_never_had_is_not_taken_for_something_else() {
-    let mut primary = Cluster::start("fsync=off");
+    let primary = Cluster::start("fsync=off");
     let database = Arc::new(Database::on(&primary));
     let mut standby = primary.standby();
     let server = Server::on(&database, hosts(&[&primary, &standby]));
@@ -396,7 +392,7 @@ fn what_a_promoted_standby_never_had_is_not_taken_for_something_else() {
     standby.crash();
     push_to_many(&server, "lost", 1);
     assert_eq!(server.pop("lost", "consumerGroup=g").len(), 1);
-    primary.kill();
+    kill_postmaster(&primary);
     standby.restart();
     promote(&standby);
     writes(&server);

@@ -12,7 +12,6 @@ mod record;
 mod kills {
     pub mod auditor;
     pub mod crowd;
-    pub mod processes;
 }
 
 use std::ffi::CString;
@@ -24,10 +23,10 @@ use std::thread;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::processes::{Stopped, children, kill_postgres, postmaster, signal};
 use harness::{Database, Server, Settings, eventually, scratch, text};
 use kills::auditor::{Broken, Delivery, Done, Ledger, Name, Push, audit};
 use kills::crowd::{Crowd, asked, lease, prepare, seed, suffer};
-use kills::processes::{Stopped, children, kill_postgres, postmaster, signal};
 use record::Dice;
 use serde_json::{Value, json};
 use tempfile::TempDir;

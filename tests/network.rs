@@ -15,18 +15,16 @@ mod kills {
     pub mod auditor;
     #[allow(dead_code)]
     pub mod crowd;
-    #[allow(dead_code)]
-    pub mod processes;
 }
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use harness::processes::Stopped;
 use harness::proxy::{Harm, Proxy, Way};
 use harness::{Client, Database, Server, Settings, eventually};
 use kills::crowd::{Crowd, asked, prepare, seed, suffer};
-use kills::processes::Stopped;
 use record::Dice;
 use serde_json::json;
 

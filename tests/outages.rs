@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use harness::cluster::Cluster;
+use harness::processes::Stopped;
 use harness::{Answer, Database, PATIENCE, Server, Settings, eventually, scratch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -141,11 +142,11 @@ impl Scene {
 #[test]
 fn it_stands_still() {
     let mut scene = Scene::start();
-    scene.cluster.freeze();
+    let stopped = Stopped::postgres(&scene.cluster);
     scene.is_missed("stands still");
     let health = scene.server.get("/health");
     assert_eq!(health.status, 503, "{health:?}");
-    scene.cluster.thaw();
+    drop(stopped);
     scene.is_found("goes on");
 }
 
@@ -153,7 +154,7 @@ fn it_stands_still() {
 #[test]
 fn it_stands_still_under_a_statement() {
     let scene = Scene::start();
-    scene.cluster.freeze();
+    let stopped = Stopped::postgres(&scene.cluster);
     let begun = Instant::now();
     for (name, answer) in scene.ask_all() {
         assert_eq!(answer.status, 503, "{name}: {answer:?}");
@@ -161,7 +162,7 @@ fn it_stands_still_under_a_statement() {
     }
     eprintln!("answered after {:?}", begun.elapsed());
     assert!(begun.elapsed() < PATIENCE, "the statement timeout is 30 s");
-    scene.cluster.thaw();
+    drop(stopped);
 }
 
 #[test]

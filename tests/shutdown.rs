@@ -5,7 +5,7 @@ mod harness;
 
 use std::net::TcpStream;
 
-use harness::locks::Stopped;
+use harness::processes::Stopped;
 use harness::{Server, Settings, Wire, eventually};
 use serde_json::json;
 

@@ -130,42 +130,6 @@ impl Cluster {
         self.admin();
     }
 
-    /// SIGKILL to the postmaster; its sessions end by themselves, perhaps after a last commit.
-    pub fn kill(&mut self) {
-        let all = self.processes();
-        signal(all[0], libc::SIGKILL);
-        eventually("the last session has ended", || {
-            (!all.iter().any(|id| runs(*id))).then_some(())
-        });
-    }
-
-    /// Stops every process where it stands: connections stay open and nobody answers.
-    pub fn freeze(&self) {
-        // The postmaster first, so that there are no new ones.
-        signal(self.postmaster(), libc::SIGSTOP);
-        self.processes().into_iter().for_each(|id| signal(id, libc::SIGSTOP));
-    }
-
-    /// The end of [`Self::freeze`].
-    pub fn thaw(&self) {
-        self.processes().into_iter().rev().for_each(|id| signal(id, libc::SIGCONT));
-    }
-
-    fn postmaster(&self) -> libc::pid_t {
-        let lock = self.directory.join("data/postmaster.pid");
-        let lock = fs::read_to_string(lock).expect("PostgreSQL runs");
-        lock.lines().next().and_then(|id| id.parse().ok()).expect("it begins with the process id")
-    }
-
-    /// The postmaster and its children.
-    fn processes(&self) -> Vec<libc::pid_t> {
-        let postmaster = self.postmaster();
-        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
-        let children = fs::read_to_string(children).unwrap_or_default();
-        let children = children.split_whitespace().map(|id| id.parse().expect("process ids"));
-        std::iter::once(postmaster).chain(children).collect()
-    }
-
     fn order(&mut self, order: &str) {
         let pipe = self.pipe.as_mut().expect("the pipe is open until the drop");
         writeln!(pipe, "{order}").expect("the guardian reads");
@@ -277,18 +241,6 @@ fn unprivileged() -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2).map(|id| id.parse().ok());
         Some((fields.next()??, fields.next()??))
     })
-}
-
-fn signal(process: libc::pid_t, signal: libc::c_int) {
-    // A child may have ended meanwhile.
-    // SAFETY: kill has no preconditions; the process is one of the cluster's.
-    unsafe { libc::kill(process, signal) };
-}
-
-fn runs(process: libc::pid_t) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // A zombie, which its parent has not noticed yet, does nothing any more.
-    !status.is_empty() && !status.contains(") Z ")
 }
 
 fn as_user(program: &Path, user: Option<(u32, u32)>) -> Command {

@@ -1,4 +1,4 @@
-//! A database that makes its clients wait: a table that is locked, sessions that are stopped.
+//! A database that makes its clients wait: a table that is locked.
 
 use postgres::Client as Sql;
 
@@ -37,35 +37,10 @@ impl Database {
     }
 
     /// Process ids of the sessions of servers.
-    pub fn sessions(&self) -> Vec<i32> {
+    pub fn sessions(&self) -> Vec<u32> {
         let query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
                      AND application_name = 'queen'";
         let rows = self.connect().query(query, &[]).expect("the database is up");
-        rows.iter().map(|row| row.get(0)).collect()
-    }
-}
-
-/// Processes that do not run while this lives.
-pub struct Stopped(Vec<i32>);
-
-impl Stopped {
-    pub fn new(processes: Vec<i32>) -> Self {
-        let stopped = Self(processes);
-        stopped.signal(libc::SIGSTOP);
-        stopped
-    }
-
-    fn signal(&self, number: i32) {
-        for process in &self.0 {
-            // SAFETY: kill takes two integers; the processes are sessions of the tests' own
-            // PostgreSQL, which end only after the tests.
-            unsafe { libc::kill(*process, number) };
-        }
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        self.signal(libc::SIGCONT);
+        rows.iter().map(|row| row.get::<_, i32>(0).unsigned_abs()).collect()
     }
 }

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod cluster;
 pub mod locks;
+pub mod processes;
 pub mod proxy;
 pub mod relay;
 pub mod server;
@@ -26,8 +27,9 @@ pub use server::{Server, Settings, die_with_the_test, scratch};
 pub use time::Time;
 pub use wire::Wire;
 
-/// Longer than anything on a loaded machine takes, shorter than a reader's patience.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+/// Longer than anything on a loaded machine takes, shorter than a reader's patience and than the limits
+/// of the server, 30 s: what was cut off by one of those has not come by itself.
+pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// What a waiting pop hears of later came by the scan that is its safety net, every 5 s.
 pub const BEFORE_A_SCAN: Duration = Duration::from_secs(4);

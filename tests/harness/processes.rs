@@ -1,10 +1,9 @@
-//! Signals to processes that the harness has started.
+//! Signals to processes that the harness has started: killed, or stopped for a while.
 
 use std::fs;
-use std::path::Path;
 
-use crate::harness::cluster::Cluster;
-use crate::harness::eventually;
+use super::cluster::Cluster;
+use super::eventually;
 
 pub fn signal(process: u32, signal: libc::c_int) {
     let process = libc::pid_t::try_from(process).expect("a process id fits");
@@ -39,17 +38,29 @@ fn parent_of(process: u32) -> Option<u32> {
 
 /// SIGKILL to all of a PostgreSQL, which leaves everything lying about.
 pub fn kill_postgres(cluster: &Cluster) {
-    let postmaster = postmaster(cluster);
-    let sessions = children(postmaster);
-    signal(postmaster, libc::SIGKILL);
-    for session in &sessions {
-        signal(*session, libc::SIGKILL);
+    let all = everyone(cluster);
+    for process in &all {
+        signal(*process, libc::SIGKILL);
     }
+    have_ended(&all);
+}
+
+/// SIGKILL to the postmaster; its sessions end by themselves, perhaps after a last commit.
+pub fn kill_postmaster(cluster: &Cluster) {
+    let all = everyone(cluster);
+    signal(all[0], libc::SIGKILL);
+    have_ended(&all);
+}
+
+/// The postmaster and those that it started.
+fn everyone(cluster: &Cluster) -> Vec<u32> {
+    let postmaster = postmaster(cluster);
+    [vec![postmaster], children(postmaster)].concat()
+}
+
+fn have_ended(processes: &[u32]) {
     eventually("PostgreSQL is dead", || {
-        let dead = |process: &u32| {
-            parent_of(*process).is_none() || !Path::new(&format!("/proc/{process}")).exists()
-        };
-        (dead(&postmaster) && sessions.iter().all(dead)).then_some(())
+        processes.iter().all(|process| parent_of(*process).is_none()).then_some(())
     });
 }
 
