@@ -1,5 +1,6 @@
 //! The ring judged by what a pop gets from it.
 
+use super::ring::READY_MIN;
 use super::*;
 
 const P: PartitionId = PartitionId(1);
@@ -57,6 +58,33 @@ fn a_waiting_poll_is_served_by_the_scan_after_a_group_moved() {
     let found = vec![Scanned { known: known("q", 0, P), hidden_ms: 0 }];
     world.scanned(whole(found));
     assert_eq!(waiting.try_recv().unwrap(), Some(vec![P]));
+}
+
+/// Since then the lease ended, and a message came.
+#[test]
+fn a_scan_that_read_before_a_lease_ended_hides_nothing() {
+    let mut world = World::empty();
+    world.grew(P);
+    world.dispatch.scans_are_stale();
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(scan, "the request is served, and a scan begins");
+    assert_eq!(grant.try_recv().unwrap(), Some(vec![P]));
+    world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, true);
+    world.released(P, false);
+    world.scanned(whole(vec![Scanned { known: known("q", 0, P), hidden_ms: 60_000 }]));
+    world.grew(P);
+    assert_eq!(world.pop(), [P]);
+}
+
+/// What was read before it was deleted says nothing of the queue that is made anew.
+#[test]
+fn a_queue_that_is_made_anew_is_scanned_from_the_beginning() {
+    let mut world = World::new();
+    let (_, _waiting) = world.ask(false, None);
+    assert!(world.scanned(part(Vec::new())));
+    world.dispatch.queue_changed("q", true);
+    assert!(world.scanned(part(vec![ready(P)])), "that part was of the deleted queue");
+    assert_eq!(world.dispatch.scan_from(&world.key), LookPlace::START);
 }
 
 fn known(queue: &str, priority: i32, partition: PartitionId) -> Known {
@@ -174,6 +202,11 @@ impl World {
         self.dispatch.grew(&known("q", 0, partition), self.start, &|_, known| known.partition);
     }
 
+    fn released(&mut self, partition: PartitionId, pending: bool) {
+        let known = known("q", 0, partition);
+        self.dispatch.released("g", &known, pending, self.start, &|_, known| known.partition);
+    }
+
     fn outcome(&mut self, partition: PartitionId, outcome: Outcome, reserved: bool) {
         let key = self.key.clone();
         self.dispatch
@@ -235,9 +268,7 @@ fn a_released_lease_brings_back_only_what_has_more_to_read() {
         assert_eq!(world.pop(), [P]);
         world.outcome(P, Outcome::Leased { ms: 60_000, more }, true);
         assert_eq!(world.pop(), []);
-        world
-            .dispatch
-            .released("g", &known("q", 0, P), pending, world.start, &|_, known| known.partition);
+        world.released(P, pending);
         assert_eq!(world.pop(), expected);
         world.outcome(P, Outcome::Drained, true);
     }
@@ -292,7 +323,10 @@ fn a_deleted_queue_leaves_no_partitions_behind() {
     let mut world = World::empty();
     world.grew(P);
     world.dispatch.queue_changed("q", true);
-    assert_eq!(world.pop(), []);
+    let (scan, mut grant) = world.ask(false, None);
+    assert!(scan, "there may be a new one");
+    world.scanned(whole(Vec::new()));
+    assert_eq!(grant.try_recv().unwrap(), Some(Vec::new()));
     world.outcome(P, Outcome::Pending, true);
     assert_eq!(world.pop(), []);
 }
