@@ -4,6 +4,10 @@
 mod harness;
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use harness::{Server, Settings, Wire, eventually, open_files};
 use serde_json::{Value, json};
@@ -263,4 +267,33 @@ fn one_message_each(server: &Server, round: usize, waiting: &mut [Wire]) {
     }
     assert_eq!(seen.len(), count);
     assert!(server.pop("q", "").is_empty());
+}
+
+#[test]
+fn a_client_with_thousands_of_requests_at_once_lets_others_have_their_turn() {
+    let server = Server::with(Settings { workers: 1, ..Settings::default() });
+    let stream = TcpStream::connect(server.address()).unwrap();
+    let requests = get("/health").repeat(5_000);
+    let received = AtomicUsize::new(0);
+    let before = thread::scope(|scope| {
+        scope.spawn(|| {
+            (&stream).write_all(requests.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        scope.spawn(|| {
+            let mut piece = [0; 16 << 10];
+            while let Ok(count) = (&stream).read(&mut piece)
+                && count > 0
+            {
+                received.fetch_add(count, Ordering::Relaxed);
+            }
+        });
+        eventually("the first answers", || (received.load(Ordering::Relaxed) > 0).then_some(()));
+        let mut other = server.wire();
+        other.send(get("/health"));
+        assert_eq!(other.answer().status, 200);
+        received.load(Ordering::Relaxed)
+    });
+    let after = received.load(Ordering::Relaxed);
+    assert!(before < after / 2, "the other one waited for {before} of {after} bytes");
 }

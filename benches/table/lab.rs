@@ -162,6 +162,16 @@ impl Lab {
         std::fs::read_to_string(path).ok()?.lines().next()?.parse().ok()
     }
 
+    /// Gives each worker of the server a CPU of its own, if there are enough.
+    pub fn separate(&self) -> bool {
+        let server = self.own.as_ref().map(|own| own.server.process_id());
+        let postmaster = server.and_then(|_| self.postmaster());
+        let workers = usize::try_from(self.workers).unwrap_or(usize::MAX);
+        server
+            .zip(postmaster)
+            .is_some_and(|(server, postmaster)| processes::separate(server, postmaster, workers))
+    }
+
     /// CPU up to now.
     pub fn spent(&self) -> Spent {
         let own = self.own.as_ref().map(|own| own.server.process_id());

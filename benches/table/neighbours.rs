@@ -1,8 +1,9 @@
 //! What ordinary connections notice of bad neighbours: the latency of their pushes, alone and then
 //! beside clients that send a byte a second, do not read, go away in the middle, or die while they wait.
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -21,13 +22,20 @@ const STOPPED_READERS: usize = 50;
 /// what is measured is this machine's processors: making such a crowd takes one of them for a while.
 const POLLS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
+/// What the sink keeps open: the slow ones, and others for a second or so.
+const SINK_CONNECTIONS: usize = SLOW + STOPPED_READERS + 2000;
 const PUSH: &[u8] = b"POST /api/v1/push HTTP/1.1\r\nHost: bench\r\nContent-Length: 1000\r\n\r\n{";
+/// Until the slow ones are connected, and those who stop reading are no longer served.
+const SETTLING: Duration = Duration::from_secs(10);
 const POLL: &[u8] =
     b"GET /api/v1/pop/queue/nothing?wait=true&timeout=600000 HTTP/1.1\r\nHost: bench\r\n\r\n";
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n";
 
 pub fn run(lab: &Lab) {
     open_files();
+    // Where everything shares the CPUs, what is measured is how the kernel divides them.
+    let separate = if lab.separate() { "a CPU of its own" } else { "no CPU of its own" };
+    println!("Each of {} workers has {separate}.\n", lab.workers());
     let ordinary = || {
         let span = Duration::from_secs(lab.seconds());
         open_loop::pushes(lab, "ordinary", PUSHES_PER_SECOND, CONNECTIONS, span)
@@ -38,25 +46,52 @@ pub fn run(lab: &Lab) {
     );
     println!("| --- | ---: | ---: | ---: | ---: |");
     let before = line("alone", &ordinary());
+    let elsewhere = beside(&sink(), "beside bad neighbours of a sink", ordinary);
+    let here = beside(lab.address(), "beside bad neighbours", ordinary);
+    let after = line("alone again", &ordinary());
+    let alone = f64::midpoint(before, after);
+    println!(
+        "\np99 beside them: {:.2} times that alone (aim: at most 2); {:.2} times where they trouble a \
+         sink, so that only their own work and the kernel's is felt.",
+        here / alone,
+        elsewhere / alone
+    );
+}
+
+/// Measures while the server at `address` has bad neighbours, whose p99 it answers.
+fn beside(address: &str, what: &str, measure: impl Fn() -> Figures) -> f64 {
     let ended = AtomicBool::new(false);
-    let beside = thread::scope(|scope| {
-        let _stopped = stop_reading(lab);
-        let neighbours: [fn(&Lab, &AtomicBool); 3] =
+    thread::scope(|scope| {
+        let _stopped = stop_reading(address);
+        let neighbours: [fn(&str, &AtomicBool); 3] =
             [send_slowly, leave_in_the_middle, die_waiting];
         for neighbour in neighbours {
             let ended = &ended;
-            scope.spawn(move || neighbour(lab, ended));
+            scope.spawn(move || neighbour(address, ended));
         }
-        thread::sleep(Duration::from_secs(2));
-        let beside = line("beside bad neighbours", &ordinary());
+        thread::sleep(SETTLING);
+        let p99 = line(what, &measure());
         ended.store(true, Ordering::Relaxed);
-        beside
+        p99
+    })
+}
+
+/// A server that does the least: it accepts, and closes what it accepted long ago. It runs until the
+/// program ends. Answers its address.
+fn sink() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    thread::spawn(move || {
+        let mut kept = VecDeque::new();
+        for stream in listener.incoming() {
+            kept.push_back(stream);
+            if kept.len() > SINK_CONNECTIONS {
+                // Not of the first ones, which are slow or do not read.
+                kept.remove(SLOW + STOPPED_READERS);
+            }
+        }
     });
-    let after = line("alone again", &ordinary());
-    println!(
-        "\np99 beside them: {:.2} times that alone (aim: at most 2).",
-        beside / f64::midpoint(before, after)
-    );
+    address
 }
 
 fn line(what: &str, figures: &Figures) -> f64 {
@@ -67,8 +102,8 @@ fn line(what: &str, figures: &Figures) -> f64 {
     figures.p99_ms
 }
 
-fn connect(lab: &Lab) -> TcpStream {
-    TcpStream::connect(lab.address()).expect("the server listens")
+fn connect(address: &str) -> TcpStream {
+    TcpStream::connect(address).expect("the server listens")
 }
 
 /// Sends, and does not mind a server that has closed the connection.
@@ -77,8 +112,8 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) {
 }
 
 /// A byte a second on each connection.
-fn send_slowly(lab: &Lab, ended: &AtomicBool) {
-    let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(lab)).collect();
+fn send_slowly(address: &str, ended: &AtomicBool) {
+    let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(address)).collect();
     let parts = 50;
     for byte in PUSH.iter().cycle() {
         for some in slow.chunks_mut(SLOW / parts) {
@@ -94,10 +129,10 @@ fn send_slowly(lab: &Lab, ended: &AtomicBool) {
 }
 
 /// Connections with answers that nobody reads, more than the sockets hold.
-fn stop_reading(lab: &Lab) -> Vec<TcpStream> {
+fn stop_reading(address: &str) -> Vec<TcpStream> {
     let requests = HEALTH.repeat(20_000);
     let stop = || {
-        let mut stream = connect(lab);
+        let mut stream = connect(address);
         stream.set_nonblocking(true).expect("a TCP socket has this mode");
         send(&mut stream, &requests);
         stream
@@ -105,18 +140,18 @@ fn stop_reading(lab: &Lab) -> Vec<TcpStream> {
     (0..STOPPED_READERS).map(|_| stop()).collect()
 }
 
-fn leave_in_the_middle(lab: &Lab, ended: &AtomicBool) {
+fn leave_in_the_middle(address: &str, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
         for bytes in (1..PUSH.len()).step_by(8) {
-            send(&mut connect(lab), &PUSH[..bytes]);
+            send(&mut connect(address), &PUSH[..bytes]);
         }
         thread::sleep(PAUSE);
     }
 }
 
-fn die_waiting(lab: &Lab, ended: &AtomicBool) {
+fn die_waiting(address: &str, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
-        let mut polls: Vec<TcpStream> = (0..POLLS).map(|_| connect(lab)).collect();
+        let mut polls: Vec<TcpStream> = (0..POLLS).map(|_| connect(address)).collect();
         for poll in &mut polls {
             send(poll, POLL);
         }

@@ -31,7 +31,57 @@ fn children(process: u32) -> Vec<u32> {
 }
 
 pub fn threads(process: u32) -> usize {
-    fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count)
+    threads_of(process).len()
+}
+
+fn threads_of(process: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Gives each worker of the server a CPU that nothing else of the bench runs on: not PostgreSQL, nor
+/// whoever makes load. Answers whether there are enough.
+pub fn separate(server: u32, postmaster: u32, workers: usize) -> bool {
+    let cpus = allowed_cpus();
+    if cpus.len() <= workers {
+        return false;
+    }
+    let (own, others) = cpus.split_at(workers);
+    for thread in threads_of(server) {
+        let name = fs::read_to_string(format!("/proc/{thread}/comm")).unwrap_or_default();
+        let worker = name.trim().strip_prefix("core-").and_then(|core| core.parse::<usize>().ok());
+        bind(thread, worker.map_or(others, |core| &own[core..=core]));
+    }
+    for process in children(postmaster).into_iter().chain([postmaster, std::process::id()]) {
+        for thread in threads_of(process) {
+            bind(thread, others);
+        }
+    }
+    true
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = allowed.unwrap_or_default().trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+fn bind(thread: u32, cpus: &[usize]) {
+    // SAFETY: the set is plain bits, for which zero is valid; `cpus` are of this machine, and the call
+    // reads the set only.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for cpu in cpus {
+            libc::CPU_SET(*cpu, &mut set);
+        }
+        let thread = libc::pid_t::try_from(thread).expect("it is a thread's id");
+        // A thread that has ended needs no CPU.
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
 }
 
 /// Resident memory in MB.

@@ -44,6 +44,14 @@ pub async fn yield_now() {
     .await;
 }
 
+/// Lets the sockets be looked at and whatever has happened there be handled before this goes on. Also
+/// returns at once, now and then: it is a courtesy, not a promise.
+pub async fn take_turns() {
+    /// Long enough that the timer has not run out when it is first looked at.
+    const SHORT: Duration = Duration::from_micros(2);
+    sleep(SHORT).await;
+}
+
 /// Waits for `work`, which goes on to its end also when the caller is dropped meanwhile.
 pub async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
     let (done, ended) = oneshot::channel();

@@ -33,8 +33,8 @@ const READ_AHEAD_BYTES_MIN: usize = 16 << 10;
 const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
 /// A buffer that grew beyond this for one large request is given back.
 const BUFFER_BYTES_KEPT: usize = 64 << 10;
-/// Answers that collect before they are written.
-const OUT_BYTES_MAX: usize = 64 << 10;
+/// Answers that collect before they are written, and other connections are looked at.
+const OUT_BYTES_MAX: usize = 16 << 10;
 /// Bytes of further requests that are taken in while a poll waits.
 const PIPELINED_BYTES_MAX: usize = 64 << 10;
 /// A connection without a request, and a request that does not go on, end after this.
@@ -140,6 +140,8 @@ impl Connection {
         }
         if self.out.len() >= OUT_BYTES_MAX {
             self.write_out().await?;
+            // Others may have asked for something since.
+            runtime::take_turns().await;
         }
         Ok(())
     }

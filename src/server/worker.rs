@@ -27,6 +27,8 @@ use crate::runtime::{self, Acceptor, Listener, Stream};
 
 /// Client connections of one core. Each costs a few kilobytes and a descriptor.
 const CONNECTIONS_MAX: usize = 50_000;
+/// Connections that are accepted before those that are there already are looked at again.
+const ACCEPTS_IN_TURN: u32 = 4;
 /// After an accept that failed, most often for want of descriptors: trying again at once would
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -212,7 +214,12 @@ impl Core {
 
 async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
     let mut failing = false;
+    let mut accepted: u32 = 0;
     while !core.stopping.get() {
+        accepted = accepted.wrapping_add(1);
+        if accepted % ACCEPTS_IN_TURN == 0 {
+            runtime::take_turns().await;
+        }
         match acceptor.accept().await {
             Ok(_) if core.connections.get() >= CONNECTIONS_MAX => {
                 core.engine.metrics().accepted();
