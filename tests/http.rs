@@ -1,5 +1,5 @@
 //! HTTP as it arrives in practice: pipelined, split, chunked, oversized, broken off. Every test
-//! speaks over a bare socket; the grammar itself has its tests beside the parser.
+//! speaks over a bare socket; the grammar itself is in the table of `tests/conformance`.
 
 mod harness;
 
@@ -183,44 +183,6 @@ fn a_head_without_end_is_refused() {
 }
 
 #[test]
-fn garbage_is_refused_and_the_connection_closed() {
-    let server = Server::start();
-    let cases = [
-        ("\0\0\0\0\r\n\r\n", 400, "malformed_request"),
-        ("GET\r\n\r\n", 400, "malformed_request"),
-        ("GET /health HTTP/1.1\r\n\r\n", 400, "malformed_request"),
-        ("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed_request"),
-        ("GET /health HTTP/1.1\r\nHost : queen\r\n\r\n", 400, "malformed_request"),
-        ("GET /health HTTP/1.1\r\nHost: queen\r\n folded: x\r\n\r\n", 400, "malformed_request"),
-        ("GET /health HTTP/3.0\r\nHost: queen\r\n\r\n", 505, "http_version_unsupported"),
-        (
-            "POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            400,
-            "malformed_request",
-        ),
-        ("POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: 1x\r\n\r\n", 400, "malformed_request"),
-        ("POST / HTTP/1.1\r\nHost: queen\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
-        (
-            "POST / HTTP/1.1\r\nHost: queen\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            501,
-            "transfer_coding_unsupported",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: queen\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-            400,
-            "malformed_request",
-        ),
-    ];
-    for (bytes, status, expected) in cases {
-        let mut wire = server.wire();
-        wire.send(bytes);
-        assert_eq!(code(&wire.answer(), status), expected, "{bytes:?}");
-        wire.closed();
-    }
-    server.get("/health").expect(200);
-}
-
-#[test]
 fn an_empty_answer_has_no_body_and_no_length() {
     let server = Server::start();
     let mut wire = server.wire();
@@ -289,25 +251,6 @@ fn an_unknown_route_and_a_wrong_method_say_so() {
         let allow = answer.header("allow").expect("RFC 9110 section 15.5.6 demands it");
         assert!(allow.split(", ").any(|method| method == allowed), "{method} {path}: {allow}");
     }
-}
-
-#[test]
-fn close_is_honoured_and_http_1_0_closes_by_itself() {
-    let server = Server::start();
-    for (version, header) in [("1.1", "Connection: close\r\n"), ("1.0", "")] {
-        let mut wire = server.wire();
-        wire.send(format!("GET /health HTTP/{version}\r\nHost: queen\r\n{header}\r\n"));
-        let answer = wire.answer();
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("connection"), Some("close"));
-        wire.closed();
-    }
-    let mut wire = server.wire();
-    wire.send("GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert_eq!(wire.answer().status, 200);
-    wire.send("GET /health HTTP/1.0\r\n\r\n");
-    assert_eq!(wire.answer().status, 200);
-    wire.closed();
 }
 
 #[test]

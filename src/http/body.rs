@@ -2,13 +2,13 @@
 //!
 //! The data of all chunks is moved together right behind the first chunk's line, so a body is one
 //! range and each byte moves once at most. What has been judged is never looked at again. Chunk
-//! extensions are skipped and trailers validated and dropped: nothing here has a use for them.
+//! extensions and trailers are validated and dropped: nothing here has a use for them.
 
 use std::ops::Range;
 
 use memchr::memchr;
 
-use super::head::split_field;
+use super::head::{is_token_byte, split_field};
 use super::{Limits, Reject};
 
 #[derive(Debug, Clone)]
@@ -159,10 +159,42 @@ fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     Ok(size)
 }
 
-/// Nothing, or `BWS ";"` and anything without control characters.
-fn is_extension(text: &[u8]) -> bool {
-    let text_start = text.trim_ascii_start();
-    text.is_empty()
-        || (text_start.first() == Some(&b';')
-            && text.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control()))
+/// `*( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`, RFC 9112 section 7.1.1. Held to
+/// its grammar although nobody listens: readers that skip it each in their own way disagree about
+/// where the chunk begins.
+fn is_extension(mut text: &[u8]) -> bool {
+    while !text.is_empty() {
+        let Some(name) = trim_space(text).strip_prefix(b";") else { return false };
+        let Some(after) = after_token(trim_space(name)) else { return false };
+        text = after;
+        if let Some(value) = trim_space(after).strip_prefix(b"=") {
+            let value = trim_space(value);
+            let after = value.strip_prefix(b"\"").map_or_else(|| after_token(value), after_quoted);
+            let Some(after) = after else { return false };
+            text = after;
+        }
+    }
+    true
+}
+
+fn trim_space(text: &[u8]) -> &[u8] {
+    let spaces = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[spaces..]
+}
+
+fn after_token(text: &[u8]) -> Option<&[u8]> {
+    let length = text.iter().take_while(|byte| is_token_byte(**byte)).count();
+    (length > 0).then(|| &text[length..])
+}
+
+/// What follows the closing quote.
+fn after_quoted(mut text: &[u8]) -> Option<&[u8]> {
+    let is_text = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
+    loop {
+        text = match text {
+            [b'"', rest @ ..] => return Some(rest),
+            [b'\\', byte, rest @ ..] | [byte, rest @ ..] if is_text(*byte) => rest,
+            _ => return None,
+        };
+    }
 }

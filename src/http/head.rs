@@ -8,6 +8,7 @@
 
 use memchr::{memchr, memrchr};
 
+use super::authority::is_authority;
 use super::{Limits, Reject};
 
 /// Room on the request line beside the target: the longest sensible method, two spaces, the
@@ -66,6 +67,8 @@ pub struct Head {
     pub content_type: Option<Span>,
     pub accept_encoding: Option<Span>,
     pub if_none_match: Option<Span>,
+    /// The origin of a page that a browser asks for (RFC 6454 section 7).
+    pub origin: Option<Span>,
 }
 
 /// How the body behind a head is framed, RFC 9112 section 6.
@@ -138,6 +141,7 @@ impl HeadParser {
                 content_type: None,
                 accept_encoding: None,
                 if_none_match: None,
+                origin: None,
             },
             fields: Fields {
                 host: false,
@@ -266,7 +270,12 @@ impl HeadParser {
         {
             return Err(Reject::TARGET);
         }
-        let path_start = if target.starts_with(b"/") || authority_form {
+        let path_start = if authority_form {
+            if !is_authority(target) {
+                return Err(Reject::TARGET);
+            }
+            0
+        } else if target.starts_with(b"/") {
             0
         } else if target == b"*" && self.head.method == Method::Options {
             self.head.path = span;
@@ -288,6 +297,7 @@ impl HeadParser {
         match name.len() {
             4 if is(b"host") => return self.take_host(text),
             6 if is(b"expect") => self.take_expect(text),
+            6 if is(b"origin") => keep_first(&mut self.head.origin, value),
             10 if is(b"connection") => self.take_connection(text),
             11 if is(b"traceparent") => self.take_traceparent(value),
             12 if is(b"content-type") => keep_first(&mut self.head.content_type, value),
@@ -308,12 +318,13 @@ impl HeadParser {
         Ok(())
     }
 
-    /// RFC 9112 section 3.2: missing, repeated or invalid is 400.
+    /// RFC 9112 section 3.2: missing, repeated or invalid is 400. It may be empty, for a target
+    /// without an authority.
     fn take_host(&mut self, value: &[u8]) -> Result<(), Reject> {
         if self.fields.host {
             return Err(Reject::HOST_REPEATED);
         }
-        if !value.iter().copied().all(is_host_byte) {
+        if !value.is_empty() && !is_authority(value) {
             return Err(Reject::HOST_VALUE);
         }
         self.fields.host = true;
@@ -457,8 +468,7 @@ fn version(text: &[u8]) -> Result<Version, Reject> {
     }
 }
 
-/// Where the path or the query of `http://authority/path?query` begins. Userinfo is refused, as
-/// RFC 9110 section 4.2.4 asks.
+/// Where the path or the query of `http://authority/path?query` begins.
 fn absolute_form_authority_end(target: &[u8]) -> Result<usize, Reject> {
     let scheme_end = [&b"http://"[..], b"https://"]
         .into_iter()
@@ -470,22 +480,15 @@ fn absolute_form_authority_end(target: &[u8]) -> Result<usize, Reject> {
     let rest = &target[scheme_end..];
     let authority_len =
         rest.iter().position(|&byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    let authority = &rest[..authority_len];
-    if authority.is_empty() || !authority.iter().copied().all(is_host_byte) {
+    if !is_authority(&rest[..authority_len]) {
         return Err(Reject::TARGET);
     }
     Ok(scheme_end + authority_len)
 }
 
 /// `tchar`, RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
+pub(super) fn is_token_byte(byte: u8) -> bool {
     const TABLE: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
-    TABLE[usize::from(byte)]
-}
-
-/// The bytes of `uri-host [ ":" port ]`, RFC 3986 section 3.2. Userinfo's `@` is not among them.
-fn is_host_byte(byte: u8) -> bool {
-    const TABLE: [bool; 256] = table(b"-._~!$&'()*+,;=%:[]");
     TABLE[usize::from(byte)]
 }
 
@@ -495,7 +498,7 @@ fn is_value_byte(byte: u8) -> bool {
 }
 
 /// Letters, digits and `others`.
-const fn table(others: &[u8]) -> [bool; 256] {
+pub(super) const fn table(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128_u8 {

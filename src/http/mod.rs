@@ -12,6 +12,7 @@
 //!   request ends are how requests are smuggled (RFC 9112 section 11.2).
 //! - Parsing a request allocates nothing.
 
+mod authority;
 mod body;
 mod head;
 mod limits;

@@ -1,42 +1,33 @@
 //! Raw bytes against exact outcomes, for the whole room.
 //!
-//! A case is what a client sends on one connection and what becomes of it, as lines: one for each
-//! request (`POST /path?query 1.1 kept "body"`), then the refusal (`400 reason`), or `...` when a
-//! request has begun and not ended. Every case is fed whole, byte by byte, cut in two at every
-//! place, and in random pieces; the outcome must not depend on it.
+//! The cases are those of `tests/conformance`, of which only the requests matter here and not their
+//! answers. Every case is fed whole, byte by byte, cut in two at every place, and in random pieces;
+//! the outcome must not depend on it.
 
-mod fields;
-mod framing;
-mod request_line;
 mod response;
 mod steps;
+#[path = "../../../tests/conformance/mod.rs"]
+mod table;
 
 use proptest::prelude::*;
 
 use super::{Limits, Request, RequestParser, Step, Version};
-
-type Case = (&'static [u8], &'static [&'static str]);
+use table::Case;
 
 /// Small enough that a case can go past each of them.
 const SMALL: Limits = Limits {
-    head_bytes_max: 100,
-    header_count_max: 3,
-    target_bytes_max: 16,
+    head_bytes_max: table::SMALL_HEAD_BYTES,
+    header_count_max: table::SMALL_HEADER_COUNT,
+    target_bytes_max: table::SMALL_TARGET_BYTES,
     body_bytes_max: 16,
     chunk_line_bytes_max: 12,
     chunk_framing_bytes_max: 24,
     trailer_bytes_max: 16,
 };
 
-fn tables() -> [(Limits, &'static [Case]); 6] {
-    [
-        (Limits::default(), request_line::CASES),
-        (Limits::default(), fields::CASES),
-        (Limits::default(), framing::SIZED),
-        (Limits::default(), framing::CHUNKED),
-        (SMALL, request_line::LIMITS),
-        (SMALL, framing::LIMITS),
-    ]
+fn cases() -> impl Iterator<Item = (Limits, &'static Case)> {
+    let usual = table::TABLES.into_iter().flatten().map(|case| (Limits::default(), case));
+    usual.chain(table::SMALL_TABLES.into_iter().flatten().map(|case| (SMALL, case)))
 }
 
 /// What becomes of one connection's bytes when they arrive in these pieces.
@@ -59,7 +50,8 @@ fn outcome<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Ve
                 }
                 Err(reject) => {
                     assert_eq!(parser.step(&mut buf), Err(reject), "a refusal is final");
-                    lines.push(format!("{} {}", reject.status.code(), reject.reason));
+                    let (status, code) = (reject.status.code(), reject.code);
+                    lines.push(format!("{status} {code}: {}", reject.reason));
                     return lines;
                 }
             }
@@ -98,26 +90,23 @@ fn pieces<'a>(raw: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
 fn every_case_has_its_outcome_however_it_is_cut() {
     let mut count = 0;
     let mut wrong = Vec::new();
-    for (limits, cases) in tables() {
-        for &(raw, expected) in cases {
-            count += 1;
-            let cut_in_two = (0..=raw.len()).map(|cut| outcome(limits, [&raw[..cut], &raw[cut..]]));
-            let seen = [outcome(limits, [raw]), byte_by_byte(limits, raw)];
-            let raw = raw.escape_ascii();
-            if let Some(seen) = seen.into_iter().chain(cut_in_two).find(|seen| seen != expected) {
-                wrong.push(format!("{raw}\n  expected {expected:?}\n  saw {seen:?}"));
-            }
+    for (limits, &(raw, lines)) in cases() {
+        count += 1;
+        let of = |line| table::request(line).map_or(line, |(request, _)| request);
+        let expected: Vec<&str> = lines.iter().map(|line| of(line)).collect();
+        let cut_in_two = (0..=raw.len()).map(|cut| outcome(limits, [&raw[..cut], &raw[cut..]]));
+        let seen = [outcome(limits, [raw]), byte_by_byte(limits, raw)];
+        let raw = raw.escape_ascii();
+        if let Some(seen) = seen.into_iter().chain(cut_in_two).find(|seen| *seen != expected) {
+            wrong.push(format!("{raw}\n  expected {expected:?}\n  saw {seen:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= 150, "only {count} cases");
+    assert!(count >= 500, "only {count} cases");
 }
 
 fn any_case() -> impl Strategy<Value = (Limits, &'static [u8])> {
-    let all: Vec<_> = tables()
-        .into_iter()
-        .flat_map(|(limits, cases)| cases.iter().map(move |case| (limits, case.0)))
-        .collect();
+    let all: Vec<_> = cases().map(|(limits, case)| (limits, case.0)).collect();
     proptest::sample::select(all)
 }
 
