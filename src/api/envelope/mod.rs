@@ -10,6 +10,7 @@
 mod ack;
 mod configure;
 mod dead_letter;
+mod depth;
 mod groups;
 mod maintenance;
 mod object;

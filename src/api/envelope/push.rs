@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::queue::PARTITION_DEFAULT;
 
+use super::depth::nests_deeper;
 use super::object::{List, ListRead, Record, Value, skip};
 use super::{
     BadRequest, Place, check_name, check_queue_name, named, optional_name, read_body, required_text,
@@ -20,6 +21,10 @@ const ITEM_BYTES_GUESS: usize = 128;
 
 /// The most items that memory is set aside for on a guess; a longer list grows.
 const ITEMS_GUESS_MAX: usize = 1024;
+
+/// Levels of arrays and objects in a payload. Protects whoever reads messages: PostgreSQL and many
+/// clients parse JSON by recursion. Here nothing does.
+pub const PAYLOAD_DEPTH_MAX: usize = 512;
 
 /// One message to store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +116,10 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         let payload = self.payload.map_or("null", RawValue::get);
+        if nests_deeper(payload, PAYLOAD_DEPTH_MAX) {
+            let problem = format!("must not be nested deeper than {PAYLOAD_DEPTH_MAX} levels");
+            return Err(BadRequest::field(place, "payload", &problem));
+        }
         Ok(PushItem { queue, partition, payload, transaction_id, trace_id })
     }
 }

@@ -1,5 +1,6 @@
 //! Pushes.
 
+use super::super::push::PAYLOAD_DEPTH_MAX;
 use super::*;
 
 fn read(body: &str) -> Vec<PushItem<'_>> {
@@ -76,9 +77,20 @@ fn payloads_stay_the_text_they_were() {
         let body = format!("{{\"items\":[{{\"payload\": \n{payload}\t,\"queue\":\"q\"}}]}}");
         assert_eq!(read(&body)[0].payload, payload);
     }
-    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-    let body = format!(r#"{{"items":[{{"queue":"q","payload":{deep}}}]}}"#);
-    assert_eq!(read(&body)[0].payload, deep);
+}
+
+#[test]
+fn a_payload_may_be_nested_so_far() {
+    let body = |levels: usize| {
+        let deep = "[".repeat(levels) + &"]".repeat(levels);
+        (format!(r#"{{"items":[{{"queue":"q"}},{{"queue":"q","payload":{deep}}}]}}"#), deep)
+    };
+    let (accepted, deep) = body(PAYLOAD_DEPTH_MAX);
+    assert_eq!(read(&accepted)[1].payload, deep);
+    let problem = "items[1].payload must not be nested deeper than 512 levels";
+    for levels in [PAYLOAD_DEPTH_MAX + 1, 100_000] {
+        assert!(refused(&body(levels).0).ends_with(problem), "{levels}");
+    }
 }
 
 #[test]
