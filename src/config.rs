@@ -4,6 +4,7 @@
 //! option wins over its variable, and an empty variable counts as unset. What is wrong with a
 //! setting is said in one line, because these lines end up in container logs.
 
+mod http;
 mod options;
 
 use std::ffi::OsString;
@@ -17,7 +18,9 @@ use tokio_postgres::config::{Host, SslMode};
 
 use crate::buffer;
 use crate::encryption::{Key, Keys};
+use crate::http::Origins;
 use crate::maintenance;
+use crate::server;
 use crate::start::StartError;
 
 use options::{Cli, CliCommand, DatabaseOptions, Options};
@@ -109,7 +112,10 @@ pub struct Config {
     pub pop_timeout_default: Duration,
     pub pop_batch_default: usize,
     pub subscription_mode_default: SubscriptionMode,
-    pub body_bytes_max: usize,
+    /// What clients of one core may have.
+    pub limits: server::Limits,
+    /// Whose pages may read answers.
+    pub origins: Origins,
     pub push_items_max: usize,
     pub pop_batch_max: usize,
     pub encryption_keys: Keys,
@@ -262,7 +268,8 @@ impl TryFrom<Options> for Config {
             subscription_mode_default: SubscriptionMode::from_wire(
                 &options.default_subscription_mode,
             ),
-            body_bytes_max: index(options.body_bytes_max),
+            limits: options.http.limits()?,
+            origins: options.http.origins()?,
             push_items_max: index(options.push_items_max),
             pop_batch_max: index(options.pop_batch_max),
             encryption_keys: Keys::new(

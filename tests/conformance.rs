@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use harness::wire::WireAnswer;
-use harness::{Server, Wire};
+use harness::{Server, Settings, Wire};
 use table::{Case, request};
 
 /// A request whose answer is known, to see whether a connection goes on where it should.
@@ -145,4 +145,23 @@ fn every_case_has_its_outcome_however_it_arrives() {
     none_is_wrong(&complaints);
     eprintln!("{count} cases, three times each");
     assert!(count >= 500, "only {count} cases");
+}
+
+#[test]
+fn the_limits_of_heads_are_settings() {
+    let setting = |name, value: usize| (name, value.to_string());
+    let server = Server::with(Settings {
+        environment: vec![
+            setting("QUEEN_HEAD_BYTES_MAX", table::SMALL_HEAD_BYTES),
+            setting("QUEEN_HEADER_COUNT_MAX", table::SMALL_HEADER_COUNT),
+            setting("QUEEN_TARGET_BYTES_MAX", table::SMALL_TARGET_BYTES),
+        ],
+        ..Settings::default()
+    });
+    let mut complaints = Vec::new();
+    for case in table::request_line::LIMITS {
+        complaints.extend(check(&server, case, "whole", std::iter::once(case.0)));
+        complaints.extend(check(&server, case, "byte by byte", case.0.chunks(1)));
+    }
+    none_is_wrong(&complaints);
 }

@@ -111,17 +111,22 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = stream.write_all(bytes);
 }
 
-/// A byte a second on each connection.
+/// A byte a second on each connection. The server cuts those off that take too long for a head; they
+/// begin again.
 fn send_slowly(address: &str, ended: &AtomicBool) {
-    let mut slow: Vec<TcpStream> = (0..SLOW).map(|_| connect(address)).collect();
+    let begin = || (connect(address), PUSH.iter().cycle());
+    let mut slow: Vec<_> = (0..SLOW).map(|_| begin()).collect();
     let parts = 50;
-    for byte in PUSH.iter().cycle() {
+    loop {
         for some in slow.chunks_mut(SLOW / parts) {
             if ended.load(Ordering::Relaxed) {
                 return;
             }
-            for stream in some {
-                send(stream, &[*byte]);
+            for slow in some {
+                let byte = slow.1.next().map_or(b' ', |byte| *byte);
+                if slow.0.write_all(&[byte]).is_err() {
+                    *slow = begin();
+                }
             }
             thread::sleep(PAUSE);
         }

@@ -39,9 +39,9 @@ impl<'a> Answer<'a> {
         self.options.content_type = content_type;
     }
 
-    /// The answer is true at this time only.
+    /// A cache may keep the answer, and must ask before it gives it to somebody.
     pub fn no_cache(&mut self) {
-        self.options.headers = &[("Cache-Control", "no-cache")];
+        self.options.cacheable = true;
     }
 
     /// What was answered, once it was.

@@ -4,11 +4,10 @@
 use super::Answer;
 use super::envelope::BadRequest;
 use crate::http::Status;
+use crate::http::response::RETRY_AFTER_SECONDS;
+use crate::metrics::Limit;
 use crate::pg::{self, Verdict};
 use crate::queue;
-
-/// When a client should try again after a 503 or a 429.
-const RETRY_AFTER_SECONDS: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,8 +22,19 @@ pub enum Error {
     MethodNotAllowed { allow: &'static str },
     #[error("the method is not known")]
     UnknownMethod,
+    /// A bound on what clients may have at one time.
+    #[error("{}", limit_text(*.0))]
+    Limit(Limit),
     #[error(transparent)]
     Queue(#[from] queue::Error),
+}
+
+fn limit_text(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Polls => "too many pops wait for messages",
+        Limit::AddressPolls => "too many pops of this address wait for messages",
+        _ => "the server has too many requests",
+    }
 }
 
 impl From<pg::Error> for Error {
@@ -41,6 +51,9 @@ impl Error {
             Self::NotFound { .. } => (Status::NotFound, "not_found"),
             Self::NoSuchRoute => (Status::NotFound, "no_such_route"),
             Self::MethodNotAllowed { .. } => (Status::MethodNotAllowed, "method_not_allowed"),
+            Self::Limit(Limit::Polls) => (Status::ServiceUnavailable, "too_many_polls"),
+            Self::Limit(Limit::AddressPolls) => (Status::TooManyRequests, "too_many_polls"),
+            Self::Limit(_) => (Status::ServiceUnavailable, "overloaded"),
             Self::UnknownMethod => (Status::NotImplemented, "method_unknown"),
             Self::Queue(queue::Error::Overloaded) => (Status::ServiceUnavailable, "overloaded"),
             Self::Queue(queue::Error::EncryptionUnavailable) => {
@@ -60,7 +73,7 @@ impl Error {
         let (status, code) = self.verdict();
         match self {
             Self::MethodNotAllowed { allow } => answer.allow(allow),
-            _ if status == Status::ServiceUnavailable => answer.retry_after(RETRY_AFTER_SECONDS),
+            _ if may_retry(status) => answer.retry_after(RETRY_AFTER_SECONDS),
             _ => {}
         }
         if status == Status::InternalServerError {
@@ -68,6 +81,10 @@ impl Error {
         }
         answer.json(status, &serde_json::json!({ "error": self.to_string(), "code": code }));
     }
+}
+
+fn may_retry(status: Status) -> bool {
+    matches!(status, Status::ServiceUnavailable | Status::TooManyRequests)
 }
 
 /// A push of which nothing was stored because its queues are full.

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::http::HttpOptions;
 use super::{LogFormat, LogLevel};
 
 /// PostgreSQL keeps its timeouts in a signed 32-bit count of milliseconds.
-const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+pub(super) const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 
 /// Chores look at every partition; more often than this they would do nothing else.
 const CHORE_INTERVAL_MIN: u64 = 10;
@@ -61,10 +62,8 @@ pub(super) struct Options {
     #[arg(long, env = "DEFAULT_SUBSCRIPTION_MODE", value_name = "MODE", default_value = "all")]
     pub(super) default_subscription_mode: String,
 
-    /// Largest request body in bytes
-    #[arg(long, env = "QUEEN_BODY_BYTES_MAX", value_name = "BYTES",
-        default_value_t = 64 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..))]
-    pub(super) body_bytes_max: u32,
+    #[command(flatten)]
+    pub(super) http: HttpOptions,
 
     /// Most items in one push
     #[arg(long, env = "QUEEN_PUSH_ITEMS_MAX", value_name = "COUNT", default_value_t = 10_000,

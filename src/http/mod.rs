@@ -14,6 +14,7 @@
 
 mod authority;
 mod body;
+mod common;
 mod head;
 mod limits;
 mod reject;
@@ -24,6 +25,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
+pub use common::{CommonHeaders, Origins};
 pub use head::{Head, Method, Span, Version};
 pub use limits::Limits;
 pub use reject::Reject;

@@ -57,7 +57,7 @@ impl Reject {
     pub(super) const TRANSFER_ENCODING_VERSION: Self =
         malformed("Transfer-Encoding needs HTTP/1.1");
     pub(super) const CHUNK_LINE: Self = malformed("a chunk must begin with its size in hex");
-    pub(super) const CHUNK_LINE_LENGTH: Self = malformed("a chunk line is too long");
+    pub const CHUNK_LINE_LENGTH: Self = malformed("a chunk line is too long");
     pub(super) const CHUNK_END: Self = malformed("chunk data must end in CRLF");
 
     pub(super) const LENGTH_REQUIRED: Self = Self {
@@ -65,10 +65,10 @@ impl Reject {
         code: "length_required",
         reason: "a request that expects 100-continue must announce its body",
     };
-    pub(super) const BODY_LENGTH: Self = body_too_large("the request body is too large");
-    pub(super) const CHUNK_FRAMING: Self =
+    pub const BODY_LENGTH: Self = body_too_large("the request body is too large");
+    pub const CHUNK_FRAMING: Self =
         body_too_large("the request body is cut into too many small chunks");
-    pub(super) const TARGET_LENGTH: Self = Self {
+    pub const TARGET_LENGTH: Self = Self {
         status: Status::UriTooLong,
         code: "target_too_long",
         reason: "the request target is too long",
@@ -78,9 +78,9 @@ impl Reject {
         code: "expectation_failed",
         reason: "the only expectation understood is 100-continue",
     };
-    pub(super) const HEAD_LENGTH: Self = head_too_large("the request head is too large");
-    pub(super) const HEADER_COUNT: Self = head_too_large("the request has too many headers");
-    pub(super) const TRAILER_LENGTH: Self = head_too_large("the trailer section is too large");
+    pub const HEAD_LENGTH: Self = head_too_large("the request head is too large");
+    pub const HEADER_COUNT: Self = head_too_large("the request has too many headers");
+    pub const TRAILER_LENGTH: Self = head_too_large("the trailer section is too large");
     pub(super) const TRANSFER_CODING: Self = Self {
         status: Status::NotImplemented,
         code: "transfer_coding_unsupported",
@@ -99,10 +99,39 @@ impl Reject {
         reason: "too many requests were sent behind a pop that waits",
     };
 
-    /// For the connection's timer: a request began and did not arrive in time.
-    pub const TIMEOUT: Self = Self {
+    /// For the connection's timer: a request began and its head did not arrive in time.
+    pub const HEAD_TIME: Self = Self {
         status: Status::RequestTimeout,
         code: "request_timeout",
-        reason: "the request did not arrive in time",
+        reason: "the head of the request did not arrive in time",
+    };
+
+    /// The same for its body.
+    pub const BODY_TIME: Self = Self {
+        status: Status::RequestTimeout,
+        code: "request_timeout",
+        reason: "the body of the request arrives too slowly",
+    };
+
+    /// For the connection: requests that have not arrived whole hold all the memory there is for
+    /// them.
+    pub const REQUEST_BYTES: Self = Self {
+        status: Status::ServiceUnavailable,
+        code: "overloaded",
+        reason: "the server holds too many bytes of requests",
+    };
+
+    /// For the listener.
+    pub const CONNECTIONS: Self = Self {
+        status: Status::ServiceUnavailable,
+        code: "too_many_connections",
+        reason: "the server has too many connections",
+    };
+
+    /// For the listener, too.
+    pub const ADDRESS_CONNECTIONS: Self = Self {
+        status: Status::TooManyRequests,
+        code: "too_many_connections",
+        reason: "there are too many connections of this address",
     };
 }

@@ -76,6 +76,11 @@ impl RequestParser {
         matches!(self.phase, Phase::Head) && matches!(buf, b"" | b"\r" | b"\r\n")
     }
 
+    /// Whether the head is whole, and a body follows.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.phase, Phase::Sized { .. } | Phase::Chunked(_))
+    }
+
     /// Forgets the request, so that the next `step` begins a new one.
     pub fn reset(&mut self) {
         self.head = HeadParser::new();
@@ -205,6 +210,10 @@ impl<'a> Request<'a> {
 
     pub fn if_none_match(&self) -> Option<&'a [u8]> {
         self.value(self.head.if_none_match)
+    }
+
+    pub fn origin(&self) -> Option<&'a [u8]> {
+        self.value(self.head.origin)
     }
 
     fn value(&self, span: Option<Span>) -> Option<&'a [u8]> {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Head, Reject, Status, Version};
+use super::{CommonHeaders, Head, Reject, Status, Version};
 
 /// The interim answer to `Expect: 100-continue`. It has no other headers.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -14,11 +14,12 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The usual `Content-Type`.
 pub const JSON: &str = "application/json";
 
-/// Browsers on other origins may call; on every answer, so that they also see errors.
-const CORS: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
-    Access-Control-Allow-Methods: GET, POST, PUT, DELETE, OPTIONS\r\n\
-    Access-Control-Allow-Headers: Content-Type, Authorization\r\n\
-    Access-Control-Max-Age: 86400\r\n";
+/// An answer is true for its moment only; a GET that pops takes something away.
+const NO_STORE: &[u8] = b"Cache-Control: no-store\r\n";
+const NO_CACHE: &[u8] = b"Cache-Control: no-cache\r\n";
+
+/// When a client should try again after a 503 or a 429.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Width of the length, right aligned: spaces before a field value mean nothing (RFC 9110
 /// section 5.5). Ten digits hold 9 GB, more than any answer that fits in memory here.
@@ -108,6 +109,10 @@ impl Connection {
 pub struct Options<'a> {
     pub date: Date,
     pub connection: Connection,
+    /// What every answer has, from [`CommonHeaders::lines`].
+    pub common: &'static [u8],
+    /// Whether a cache may keep the answer, to ask about it.
+    pub cacheable: bool,
     /// The answer is to a HEAD: all headers, no body.
     pub head_only: bool,
     pub content_type: &'a str,
@@ -124,6 +129,8 @@ impl Options<'_> {
         Self {
             date,
             connection,
+            common: CommonHeaders::ANY.lines(None),
+            cacheable: false,
             head_only: false,
             content_type: JSON,
             allow: None,
@@ -153,7 +160,8 @@ pub fn begin(out: &mut Vec<u8>, status: Status, options: &Options<'_>) -> Unfini
         Connection::StaysSaid => header(out, "Connection", b"keep-alive"),
         Connection::Closes => header(out, "Connection", b"close"),
     }
-    out.extend_from_slice(CORS);
+    out.extend_from_slice(options.common);
+    out.extend_from_slice(if options.cacheable { NO_CACHE } else { NO_STORE });
     if let Some(allow) = options.allow {
         header(out, "Allow", allow.as_bytes());
     }
@@ -197,9 +205,17 @@ pub fn write(out: &mut Vec<u8>, status: Status, body: &[u8], options: &Options<'
     finish(out, unfinished);
 }
 
-/// Answers a request that could not be parsed. The connection closes behind it.
-pub fn write_reject(out: &mut Vec<u8>, reject: &Reject, date: Date) {
-    let unfinished = begin(out, reject.status, &Options::new(date, Connection::Closes));
+/// Answers a request that could not be parsed, or a client that is not served. The connection
+/// closes behind it.
+pub fn write_reject(out: &mut Vec<u8>, reject: &Reject, date: Date, common: CommonHeaders) {
+    let may_retry = matches!(reject.status, Status::TooManyRequests | Status::ServiceUnavailable);
+    let options = Options {
+        // Whoever is refused here has not said where it comes from, or nothing that counts.
+        common: common.lines(None),
+        retry_after_seconds: may_retry.then_some(RETRY_AFTER_SECONDS),
+        ..Options::new(date, Connection::Closes)
+    };
+    let unfinished = begin(out, reject.status, &options);
     for part in [r#"{"error":""#, reject.reason, r#"","code":""#, reject.code, r#""}"#] {
         out.extend_from_slice(part.as_bytes());
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::histogram::{Delay, Latency, Size};
 use super::labelled::{GroupLabel, Labelled};
 use super::reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, Label, PushOutcome, Tally, TransactionOutcome,
-    Work,
+    AckOutcome, CloseReason, ConnectOutcome, Family, Label, Limit, PushOutcome, Tally,
+    TransactionOutcome, Work,
 };
 use super::snapshot::{CoreState, Snapshot, WorkCounts};
 use crate::http::Status;
@@ -68,6 +68,7 @@ pub struct Metrics {
     transactions: Tally<{ TransactionOutcome::COUNT }>,
     accepted: Cell<u64>,
     closed: Tally<{ CloseReason::COUNT }>,
+    limited: Tally<{ Limit::COUNT }>,
     parked: Cell<u64>,
     work: [WorkCells; Work::COUNT],
     connects: Tally<{ ConnectOutcome::COUNT }>,
@@ -120,6 +121,11 @@ impl Metrics {
         self.closed.add(reason, 1);
     }
 
+    /// A bound was reached, and somebody was refused or cut off.
+    pub fn limited(&self, limit: Limit) {
+        self.limited.add(limit, 1);
+    }
+
     /// A connection to the database was busy for so long with one piece of work.
     pub fn worked(&self, work: Work, requests: usize, messages: usize, took: Duration) {
         let cells = &self.work[work.index()];
@@ -167,6 +173,7 @@ impl Metrics {
             transactions: self.transactions.counts(),
             accepted: self.accepted.get(),
             closed: self.closed.counts(),
+            limited: self.limited.counts(),
             parked: self.parked.get(),
             work: std::array::from_fn(|work| {
                 let cells = &self.work[work];

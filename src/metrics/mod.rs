@@ -20,7 +20,7 @@ mod totals;
 
 pub use counters::{GroupCells, Metrics, Parked, QueueCells};
 pub use reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, PushOutcome, TransactionOutcome, Work,
+    AckOutcome, CloseReason, ConnectOutcome, Family, Limit, PushOutcome, TransactionOutcome, Work,
 };
 pub use snapshot::{Buffered, CoreState, Snapshot};
 pub use totals::{Lag, Lags, Scrape, Totals, View};

@@ -10,7 +10,8 @@ use ::prometheus::proto::{
 
 use super::histogram::Counts;
 use super::reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, Label, PushOutcome, TransactionOutcome, Work,
+    AckOutcome, CloseReason, ConnectOutcome, Family, Label, Limit, PushOutcome, TransactionOutcome,
+    Work,
 };
 use super::totals::{Lags, Sum, precise, seconds};
 use crate::http::Status;
@@ -179,6 +180,12 @@ fn write_http(page: &mut Page, sum: &Sum) {
         "Connections of clients that ended, by reason.",
         "reason",
         &sum.closed,
+    );
+    page.tally::<Limit>(
+        "queen_http_limited_total",
+        "Requests and connections refused or cut off, by the limit that they reached.",
+        "limit",
+        &sum.limited,
     );
     page.gauge("queen_parked_polls", "Pops that wait for messages.", precise(sum.parked));
 }

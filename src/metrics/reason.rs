@@ -121,6 +121,31 @@ label! {
     }
 }
 
+label! {
+    /// The bound for which a request or a connection was refused or cut off.
+    Limit {
+        HeadBytes = "head_bytes",
+        HeaderCount = "header_count",
+        TargetBytes = "target_bytes",
+        BodyBytes = "body_bytes",
+        /// A chunk line, or all of them together.
+        ChunkBytes = "chunk_bytes",
+        TrailerBytes = "trailer_bytes",
+        HeadTime = "head_time",
+        BodyTime = "body_time",
+        /// Requests behind a poll.
+        PipelinedBytes = "pipelined_bytes",
+        /// A client was too slow for its answers.
+        AnswerTime = "answer_time",
+        Connections = "connections",
+        AddressConnections = "address_connections",
+        Requests = "requests",
+        RequestBytes = "request_bytes",
+        Polls = "polls",
+        AddressPolls = "address_polls",
+    }
+}
+
 /// A count for each variant. `N` is the label's `COUNT`.
 pub struct Tally<const N: usize>([Cell<u64>; N]);
 

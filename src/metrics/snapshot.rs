@@ -6,7 +6,7 @@ use super::counters::STATUSES;
 use super::histogram::{DelayCounts, LatencyCounts, SizeCounts};
 use super::labelled::GroupLabel;
 use super::reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, PushOutcome, TransactionOutcome, Work,
+    AckOutcome, CloseReason, ConnectOutcome, Family, Limit, PushOutcome, TransactionOutcome, Work,
 };
 
 /// What is in the file buffer.
@@ -55,6 +55,7 @@ pub struct Snapshot {
     pub(super) transactions: [u64; TransactionOutcome::COUNT],
     pub(super) accepted: u64,
     pub(super) closed: [u64; CloseReason::COUNT],
+    pub(super) limited: [u64; Limit::COUNT],
     pub(super) parked: u64,
     pub(super) work: [WorkCounts; Work::COUNT],
     pub(super) connects: [u64; ConnectOutcome::COUNT],

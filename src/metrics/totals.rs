@@ -11,7 +11,7 @@ use super::histogram::{DelayCounts, LatencyCounts};
 use super::labelled::{Admitted, GroupLabel, OTHER};
 use super::process::{self, Process};
 use super::reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, PushOutcome, TransactionOutcome, Work,
+    AckOutcome, CloseReason, ConnectOutcome, Family, Limit, PushOutcome, TransactionOutcome, Work,
 };
 use super::snapshot::{CoreState, Snapshot, WorkCounts};
 use super::{json, prometheus};
@@ -97,6 +97,7 @@ pub(super) struct Sum {
     pub transactions: [u64; TransactionOutcome::COUNT],
     pub accepted: u64,
     pub closed: [u64; CloseReason::COUNT],
+    pub limited: [u64; Limit::COUNT],
     pub parked: u64,
     pub work: [WorkCounts; Work::COUNT],
     pub connects: [u64; ConnectOutcome::COUNT],
@@ -135,6 +136,7 @@ impl Sum {
         add_all(&mut self.transactions, &core.transactions);
         self.accepted += core.accepted;
         add_all(&mut self.closed, &core.closed);
+        add_all(&mut self.limited, &core.limited);
         self.parked += core.parked;
         for (own, other) in self.work.iter_mut().zip(&core.work) {
             own.requests.add(&other.requests);

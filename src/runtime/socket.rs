@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
@@ -173,6 +173,12 @@ impl Stream {
             bytes = &bytes[written..];
         }
         Ok(())
+    }
+
+    /// Where the peer is, as long as it is there.
+    pub fn peer_address(&self) -> Option<IpAddr> {
+        let Self::Tcp(stream) = self else { return None };
+        stream.peer_addr().ok().map(|address| address.ip())
     }
 
     /// Says that nothing more will be written. The peer may have gone already.

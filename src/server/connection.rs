@@ -6,6 +6,9 @@
 //! went away is noticed; what it sends meanwhile is kept for later. A read that waits has taken no
 //! bytes (see `runtime::socket`), so giving it up loses none.
 //!
+//! A request that has begun must arrive in time (see `limits`). The clock is only read for one that did
+//! not arrive at once.
+//!
 //! What a connection holds is bounded: a request by the parser's limits, further requests behind a
 //! poll by [`PIPELINED_BYTES_MAX`], answers by [`OUT_BYTES_MAX`] and one answer more. Room for a
 //! request is made as its bytes come, not as they are announced.
@@ -17,11 +20,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::limits::{Guest, Polling, limit_of};
 use super::worker::{Core, InFlight};
 use crate::api::{self, Answer, Undo};
 use crate::http::response::{self, Connection as Persistence, Options};
 use crate::http::{Method, Parsed, Reject, Request, RequestParser, Status, Step};
-use crate::metrics::{CloseReason, Family};
+use crate::metrics::{CloseReason, Family, Limit};
 use crate::queue::Engine;
 use crate::runtime::{self, Stream};
 
@@ -37,8 +41,6 @@ const BUFFER_BYTES_KEPT: usize = 64 << 10;
 const OUT_BYTES_MAX: usize = 16 << 10;
 /// Bytes of further requests that are taken in while a poll waits.
 const PIPELINED_BYTES_MAX: usize = 64 << 10;
-/// A connection without a request, and a request that does not go on, end after this.
-const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// A client that takes none of its answer for so long is gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// A client takes its answers at this rate on the average, after the first [`WRITE_LIMIT`]; a slower
@@ -52,7 +54,10 @@ const TAKEN_LOOK: Duration = Duration::from_millis(1);
 pub struct Connection {
     core: Rc<Core>,
     stream: Stream,
+    guest: Option<Guest>,
     parser: RequestParser,
+    /// When a request that has not arrived whole was first seen.
+    begun: Option<Instant>,
     /// Received and not consumed: `received[start..]`.
     received: Vec<u8>,
     start: usize,
@@ -64,13 +69,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(core: Rc<Core>, stream: Stream) -> Self {
-        let parser = RequestParser::new(core.limits);
+    /// A connection of a client that was let in, or of one to be refused.
+    pub fn new(core: Rc<Core>, stream: Stream, guest: Option<Guest>) -> Self {
+        let parser = RequestParser::new(core.crowd.limits.http);
         stream.set_write_timeout(Some(WRITE_LIMIT));
         Self {
             core,
             stream,
+            guest,
             parser,
+            begun: None,
             received: Vec::new(),
             start: 0,
             out: Vec::new(),
@@ -102,40 +110,52 @@ impl Connection {
         }
     }
 
+    /// Tells a client that is not let in why, and ends the connection.
+    pub async fn refuse(mut self, reject: &Reject) {
+        self.reject(reject).await;
+    }
+
     async fn handle(&mut self, parsed: &Parsed) -> Result<(), CloseReason> {
         let begun = Instant::now();
+        let core = Rc::clone(&self.core);
         let request = Request::new(parsed, &self.received[self.start..]);
-        let persistence = Persistence::for_request(&parsed.head, self.core.stopping.get());
-        let mut options = Options::new(self.core.date(begun), persistence);
+        let persistence = Persistence::for_request(&parsed.head, core.stopping.get());
+        let mut options = Options::new(core.date(begun), persistence);
+        options.common = core.common.lines(request.origin());
         options.head_only = parsed.head.method == Method::Head;
-        self.busy.get_or_insert_with(|| self.core.in_flight());
-        let (family, operation) =
-            api::read(&self.core.engine, &self.core.settings, &request, begun);
+        self.busy.get_or_insert_with(|| core.in_flight());
+        let (family, operation) = api::read(&core.engine, &core.settings, &request, begun);
         self.consume(parsed.consumed);
-        let status = match operation {
+        let status = match operation.and_then(|operation| self.admit(family, operation)) {
             Err(error) => {
+                if let api::Error::Limit(limit) = error {
+                    core.engine.metrics().limited(limit);
+                }
                 let mut answer = Answer::new(&mut self.out, options);
                 error.write(&mut answer);
                 answer.status()
             }
-            Ok(operation) if operation.waits() => {
+            Ok((operation, Some(polling))) => {
                 self.write_out().await?;
-                self.busy = Some(self.core.in_flight());
-                self.wait_for(operation, options).await?
+                self.busy = Some(core.in_flight());
+                let status = self.wait_for(operation, options).await?;
+                drop(polling);
+                status
             }
-            Ok(operation) => {
-                let mut answer = Answer::new(&mut self.out, options).closing(&self.core.stopping);
-                let undo = operation.run(&self.core.engine, &mut answer).await;
+            Ok((operation, None)) => {
+                let _working = core.crowd.work();
+                let mut answer = Answer::new(&mut self.out, options).closing(&core.stopping);
+                let undo = operation.run(&core.engine, &mut answer).await;
                 self.undo.extend(undo);
                 answer.status()
             }
         };
         if let Some(status) = status {
-            self.core.engine.metrics().answered(family, status, begun.elapsed());
+            core.engine.metrics().answered(family, status, begun.elapsed());
         }
-        if persistence == Persistence::Closes || self.core.stopping.get() {
+        if persistence == Persistence::Closes || core.stopping.get() {
             self.write_out().await?;
-            let drains = self.core.stopping.get();
+            let drains = core.stopping.get();
             return Err(if drains { CloseReason::Drain } else { CloseReason::Client });
         }
         if self.out.len() >= OUT_BYTES_MAX {
@@ -146,6 +166,23 @@ impl Connection {
         Ok(())
     }
 
+    /// Lets an operation be run, if there is room for it. How the server is can always be asked.
+    fn admit(
+        &self,
+        family: Family,
+        operation: api::Operation,
+    ) -> Result<(api::Operation, Option<Polling>), api::Error> {
+        let polling = match (&self.guest, family) {
+            (Some(guest), Family::PopWait) => Some(guest.poll().map_err(api::Error::Limit)?),
+            (_, Family::Health | Family::Metrics) | (None, _) => None,
+            _ => {
+                self.core.crowd.may_work().map_err(api::Error::Limit)?;
+                None
+            }
+        };
+        Ok((operation, polling))
+    }
+
     /// Runs an operation that may wait for long, and gives it up when the client goes away.
     async fn wait_for(
         &mut self,
@@ -153,6 +190,7 @@ impl Connection {
         options: Options<'static>,
     ) -> Result<Option<Status>, CloseReason> {
         self.stream.set_read_timeout(None);
+        self.hold(self.received.len() - self.start);
         let engine: Rc<Engine> = Rc::clone(&self.core.engine);
         let mut out = std::mem::take(&mut self.out);
         let ended = {
@@ -185,6 +223,7 @@ impl Connection {
     /// Drops a request from the front of what was received.
     fn consume(&mut self, count: usize) {
         self.start += count;
+        self.begun = None;
         self.parser.reset();
         if self.start == self.received.len() {
             self.received.clear();
@@ -193,18 +232,52 @@ impl Connection {
         }
     }
 
+    /// Takes note of how many bytes of its requests the connection holds.
+    fn hold(&mut self, bytes: usize) {
+        if let Some(guest) = &mut self.guest {
+            guest.hold(bytes);
+        }
+    }
+
+    /// How long to wait for what comes next, or why not at all.
+    fn patience(&mut self) -> Result<Duration, &'static Reject> {
+        let crowd = &self.core.crowd;
+        if self.parser.is_idle(&self.received) {
+            return Ok(crowd.limits.idle_time);
+        }
+        if crowd.holds_too_much() {
+            return Err(&Reject::REQUEST_BYTES);
+        }
+        let now = Instant::now();
+        let begun = *self.begun.get_or_insert(now);
+        let is_in_body = self.parser.is_in_body();
+        let time = crowd.limits.request_time(is_in_body, self.received.len());
+        let left = (begun + time).saturating_duration_since(now);
+        if left.is_zero() { Err(self.too_late()) } else { Ok(left) }
+    }
+
+    fn too_late(&self) -> &'static Reject {
+        if self.parser.is_in_body() { &Reject::BODY_TIME } else { &Reject::HEAD_TIME }
+    }
+
     async fn receive(&mut self, bytes_hint: usize) -> Result<(), CloseReason> {
         if self.start > 0 {
             self.received.drain(..self.start);
             self.start = 0;
         }
         let filled = self.received.len();
+        self.hold(filled);
+        let patience = match self.patience() {
+            Ok(patience) => patience,
+            Err(reject) => return Err(self.reject(reject).await),
+        };
         let ahead = filled.clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES_MAX);
         let room = bytes_hint.clamp(READ_BYTES, ahead);
         self.received.resize(filled + room, 0);
-        self.stream.set_read_timeout(Some(IDLE_LIMIT));
+        self.stream.set_read_timeout(Some(patience));
         let read = self.stream.read(&mut self.received[filled..]).await;
         self.received.truncate(filled + read.as_ref().map_or(0, |count| *count));
+        self.hold(self.received.len());
         let idle = self.parser.is_idle(&self.received);
         match read {
             Ok(0) if idle => Err(CloseReason::Client),
@@ -212,14 +285,22 @@ impl Connection {
             Ok(_) => Ok(()),
             Err(error) if error.kind() != io::ErrorKind::TimedOut => Err(CloseReason::Gone),
             Err(_) if idle => Err(CloseReason::Idle),
-            Err(_) => Err(self.reject(&Reject::TIMEOUT).await),
+            Err(_) => Err(self.reject(self.too_late()).await),
         }
     }
 
     async fn reject(&mut self, reject: &Reject) -> CloseReason {
         let date = self.core.date(Instant::now());
-        response::write_reject(&mut self.out, reject, date);
-        self.core.engine.metrics().answered(Family::Rejected, reject.status, Duration::ZERO);
+        response::write_reject(&mut self.out, reject, date, self.core.common);
+        let metrics = self.core.engine.metrics();
+        metrics.answered(Family::Rejected, reject.status, Duration::ZERO);
+        if let Some(limit) = limit_of(reject) {
+            metrics.limited(limit);
+        }
+        // Nothing of it is read any more.
+        self.received = Vec::new();
+        self.start = 0;
+        self.hold(0);
         if let Err(reason) = self.write_out().await {
             return reason;
         }
@@ -283,12 +364,20 @@ impl Connection {
         let mut cut_off = None;
         poll_fn(|cx| {
             if let Poll::Ready(written) = writing.as_mut().poll(cx) {
+                if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                    core.engine.metrics().limited(Limit::AnswerTime);
+                }
                 return Poll::Ready(written.is_ok());
             }
             // Made only where the client is slow.
             let cut_off =
                 cut_off.get_or_insert_with(|| Box::pin(runtime::timeout(limit, core.cut_off())));
-            cut_off.as_mut().poll(cx).map(|_| false)
+            cut_off.as_mut().poll(cx).map(|late| {
+                if late.is_err() {
+                    core.engine.metrics().limited(Limit::AnswerTime);
+                }
+                false
+            })
         })
         .await
     }

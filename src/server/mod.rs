@@ -5,6 +5,7 @@
 //! bound and every core has a database connection.
 
 mod connection;
+mod limits;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,15 +13,18 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::api;
 use crate::buffer::{self, Buffer};
 use crate::config::{Config, SubscriptionMode};
+use crate::http::CommonHeaders;
 use crate::maintenance;
 use crate::pg::{self, ConnectSettings, MigrateError};
 use crate::queue::{Message, Notice, Spill, StartChoice, Switches};
 use crate::runtime::mailbox::{self, Address};
 use crate::runtime::{self, Listener, ring_flag};
 use crate::start::StartError;
-use crate::{api, http};
+
+pub use limits::Limits;
 
 use worker::{GIVE_BACK_LIMIT, Keeping, Worker};
 
@@ -71,6 +75,7 @@ impl Server {
             listeners.iter().map(|_| mailbox::mailbox()).unzip();
         let (ready, started) = mpsc::sync_channel(listeners.len());
         let (maintenance, notices) = mailbox::mailbox();
+        let common = CommonHeaders::new(&config.origins);
         let draining = Arc::new(AtomicUsize::new(listeners.len()));
         let mut server = Self {
             cores: Vec::new(),
@@ -97,10 +102,8 @@ impl Server {
                 keeping: keeping.take(),
                 needs_database: migrated,
                 api: api_settings(config),
-                limits: http::Limits {
-                    body_bytes_max: config.body_bytes_max,
-                    ..http::Limits::default()
-                },
+                limits: config.limits.clone(),
+                common,
                 stop_limit: config.stop_limit,
                 draining: Arc::clone(&draining),
             };

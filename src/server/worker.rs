@@ -14,21 +14,22 @@ use futures_util::future::{Shared, select};
 
 use super::Ready;
 use super::connection::Connection;
+use super::limits::{self, Crowd, Guest, Limits};
 use crate::api;
 use crate::buffer::{Append, Keeper, Opened};
 use crate::encryption::Keys;
-use crate::http::Limits;
+use crate::http::CommonHeaders;
 use crate::http::response::{Date, DateCache};
-use crate::metrics::CloseReason;
+use crate::metrics::{CloseReason, Limit};
 use crate::pg::ConnectSettings;
 use crate::queue::{Engine, Message, Notice, Spill};
 use crate::runtime::mailbox::{Address, Mailbox};
 use crate::runtime::{self, Acceptor, Listener, Stream};
 
-/// Client connections of one core. Each costs a few kilobytes and a descriptor.
-const CONNECTIONS_MAX: usize = 50_000;
 /// Connections that are accepted before those that are there already are looked at again.
 const ACCEPTS_IN_TURN: u32 = 4;
+/// Connections that are told at one time that they are not let in; further ones end without a word.
+const REFUSALS_MAX: usize = 256;
 /// After an accept that failed, most often for want of descriptors: trying again at once would
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,6 +59,7 @@ pub struct Worker {
     pub needs_database: bool,
     pub api: api::Settings,
     pub limits: Limits,
+    pub common: CommonHeaders,
     /// How long requests in flight may take when the server stops.
     pub stop_limit: Duration,
     /// Cores that have requests in flight then: they need each other.
@@ -74,13 +76,15 @@ pub struct Keeping {
 pub struct Core {
     pub engine: Rc<Engine>,
     pub settings: api::Settings,
-    pub limits: Limits,
+    pub crowd: Rc<Crowd>,
+    pub common: CommonHeaders,
     pub stopping: Cell<bool>,
     date: RefCell<DateCache>,
     /// When the clock was read for the date last.
     dated: Cell<Option<Instant>>,
     in_flight: Cell<usize>,
-    connections: Cell<usize>,
+    /// Connections that are being told that they are not let in.
+    refusals: Cell<usize>,
     /// Dropped when answers that are not written yet will not be.
     writing: Cell<Option<oneshot::Sender<Infallible>>>,
     cut_off: Shared<oneshot::Receiver<Infallible>>,
@@ -161,12 +165,13 @@ impl Worker {
         let core = Rc::new(Core {
             engine: Rc::clone(&engine),
             settings: self.api,
-            limits: self.limits,
+            crowd: Crowd::new(self.limits),
+            common: self.common,
             stopping: Cell::new(false),
             date: RefCell::default(),
             dated: Cell::default(),
             in_flight: Cell::new(0),
-            connections: Cell::new(0),
+            refusals: Cell::new(0),
             writing: Cell::new(Some(writing)),
             cut_off: cut_off.shared(),
         });
@@ -221,16 +226,15 @@ async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
             runtime::take_turns().await;
         }
         match acceptor.accept().await {
-            Ok(_) if core.connections.get() >= CONNECTIONS_MAX => {
-                core.engine.metrics().accepted();
-                core.engine.metrics().closed(CloseReason::Refused);
-                crate::seldom!(warn, connections = CONNECTIONS_MAX, "a connection was refused");
-            }
             Ok(stream) => {
                 failing = false;
                 core.engine.metrics().accepted();
-                core.connections.update(|count| count + 1);
-                runtime::spawn(serve(Rc::clone(&core), stream));
+                let counts = core.crowd.limits.count_addresses();
+                let address = counts.then(|| stream.peer_address()).flatten();
+                match core.crowd.enter(address.map(limits::network)) {
+                    Ok(guest) => runtime::spawn(serve(Rc::clone(&core), stream, guest)),
+                    Err(limit) => runtime::spawn(refuse(Rc::clone(&core), stream, limit)),
+                }
             }
             Err(_) if core.stopping.get() => return,
             Err(error) => {
@@ -243,9 +247,23 @@ async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
     }
 }
 
-async fn serve(core: Rc<Core>, stream: Stream) {
-    let reason: CloseReason = Connection::new(Rc::clone(&core), stream).serve().await;
-    core.connections.update(|count| count - 1);
+async fn refuse(core: Rc<Core>, stream: Stream, limit: Limit) {
+    crate::seldom!(warn, ?limit, "a connection was refused");
+    if core.refusals.get() < REFUSALS_MAX {
+        core.refusals.update(|count| count + 1);
+        let connection = Connection::new(Rc::clone(&core), stream, None);
+        connection.refuse(&limits::refusal(limit)).await;
+        core.refusals.update(|count| count - 1);
+    } else {
+        drop(stream);
+        core.engine.metrics().limited(limit);
+    }
+    core.engine.metrics().closed(CloseReason::Refused);
+}
+
+async fn serve(core: Rc<Core>, stream: Stream, guest: Guest) {
+    let connection = Connection::new(Rc::clone(&core), stream, Some(guest));
+    let reason: CloseReason = connection.serve().await;
     core.engine.metrics().closed(reason);
     tracing::trace!(?reason, "a connection ended");
 }

@@ -5,12 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::super::response::{
     self, Connection, Date, DateCache, Options, begin, finish, write, write_reject,
 };
-use super::super::{Limits, Reject, RequestParser, Status, Step};
+use super::super::{CommonHeaders, Limits, Origins, Reject, RequestParser, Status, Step};
 
-const CORS: &str = "Access-Control-Allow-Origin: *\r\n\
+/// What every answer has.
+const COMMON: &str = "Access-Control-Allow-Origin: *\r\n\
     Access-Control-Allow-Methods: GET, POST, PUT, DELETE, OPTIONS\r\n\
     Access-Control-Allow-Headers: Content-Type, Authorization\r\n\
-    Access-Control-Max-Age: 86400\r\n";
+    Access-Control-Max-Age: 86400\r\n\
+    X-Content-Type-Options: nosniff\r\n\
+    Cache-Control: no-store\r\n";
 
 const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
@@ -38,9 +41,9 @@ fn an_answer_has_its_length_in_front_of_a_body_written_in_place() {
     let second = begin(&mut out, Status::Created, &options(Connection::Closes));
     finish(&mut out, second);
     let expected = format!(
-        "HTTP/1.1 200 OK\r\n{DATE}{CORS}Content-Type: application/json\r\n\
+        "HTTP/1.1 200 OK\r\n{DATE}{COMMON}Content-Type: application/json\r\n\
          Content-Length:          5\r\n\r\n[1,2]\
-         HTTP/1.1 201 Created\r\n{DATE}Connection: close\r\n{CORS}Content-Type: application/json\r\n\
+         HTTP/1.1 201 Created\r\n{DATE}Connection: close\r\n{COMMON}Content-Type: application/json\r\n\
          Content-Length:          0\r\n\r\n"
     );
     assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -49,7 +52,7 @@ fn an_answer_has_its_length_in_front_of_a_body_written_in_place() {
 #[test]
 fn no_content_has_neither_body_nor_length() {
     let answer = written(Status::NoContent, b"ignored", &options(Connection::Stays));
-    assert_eq!(answer, format!("HTTP/1.1 204 No Content\r\n{DATE}{CORS}\r\n"));
+    assert_eq!(answer, format!("HTTP/1.1 204 No Content\r\n{DATE}{COMMON}\r\n"));
     assert!(Status::Continue.is_bodyless());
 }
 
@@ -71,7 +74,7 @@ fn extra_headers_are_written() {
         &Options { allow: Some("GET, OPTIONS"), ..options(Connection::StaysSaid) },
     );
     let expected = format!(
-        "HTTP/1.1 204 No Content\r\n{DATE}Connection: keep-alive\r\n{CORS}Allow: GET, OPTIONS\r\n\r\n"
+        "HTTP/1.1 204 No Content\r\n{DATE}Connection: keep-alive\r\n{COMMON}Allow: GET, OPTIONS\r\n\r\n"
     );
     assert_eq!(answer, expected);
     let answer = written(
@@ -90,7 +93,7 @@ fn extra_headers_are_written() {
 #[test]
 fn a_reject_is_json_and_closes() {
     let mut out = Vec::new();
-    write_reject(&mut out, &Reject::HOST_MISSING, date());
+    write_reject(&mut out, &Reject::HOST_MISSING, date(), CommonHeaders::ANY);
     let answer = String::from_utf8(out).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"));
@@ -100,6 +103,38 @@ fn a_reject_is_json_and_closes() {
     let expected =
         serde_json::json!({"error": "the Host header is required", "code": "malformed_request"});
     assert_eq!(body, expected);
+}
+
+#[test]
+fn a_refusal_that_may_pass_says_when_to_try_again() {
+    for (reject, expected) in [(Reject::CONNECTIONS, true), (Reject::BODY_LENGTH, false)] {
+        let mut out = Vec::new();
+        write_reject(&mut out, &reject, date(), CommonHeaders::ANY);
+        let answer = String::from_utf8(out).unwrap();
+        assert_eq!(answer.contains("\r\nRetry-After: 1\r\n"), expected, "{answer}");
+    }
+}
+
+#[test]
+fn pages_of_the_origins_that_are_listed_may_read() {
+    let listed = ["https://a.example", "http://b.example:8080"].map(str::to_owned);
+    let common = CommonHeaders::new(&Origins::Listed(listed.to_vec()));
+    let lines = |origin: Option<&str>| {
+        String::from_utf8(common.lines(origin.map(str::as_bytes)).to_vec()).unwrap()
+    };
+    for origin in &listed {
+        let lines = lines(Some(origin));
+        assert!(lines.starts_with(&format!("Access-Control-Allow-Origin: {origin}\r\n")));
+        assert!(lines.contains("\r\nVary: Origin\r\n"), "{lines}");
+        assert!(lines.contains("\r\nAccess-Control-Max-Age: 86400\r\n"), "{lines}");
+    }
+    let others = "Vary: Origin\r\nX-Content-Type-Options: nosniff\r\n";
+    for origin in [None, Some("null"), Some("https://a.example:443"), Some("https://a.example.org")]
+    {
+        assert_eq!(lines(origin), others, "{origin:?}");
+    }
+    let nobody = CommonHeaders::new(&Origins::Nobody).lines(Some(b"https://a.example"));
+    assert_eq!(nobody, b"X-Content-Type-Options: nosniff\r\n");
 }
 
 #[test]

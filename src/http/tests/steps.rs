@@ -100,7 +100,8 @@ fn the_fields_that_matter_are_kept_as_they_were_sent() {
     let (parsed, buf) = parsed(
         b"POST /a?b=c HTTP/1.1\r\nHOST: q\r\nauthorization:  Bearer a.b \t\r\n\
           Traceparent: 00-1-2-01\r\nContent-Type: text/plain; x=\xff\r\ncontent-type: second\r\n\
-          Accept-Encoding: gzip\r\nIf-None-Match: \"1\"\r\nX-Other: z\r\n\r\n",
+          Accept-Encoding: gzip\r\nIf-None-Match: \"1\"\r\nX-Other: z\r\nOrigin: https://a\r\n\
+          origin: second\r\n\r\n",
     );
     let request = Request::new(&parsed, &buf);
     assert_eq!(request.method(), Method::Post);
@@ -109,7 +110,22 @@ fn the_fields_that_matter_are_kept_as_they_were_sent() {
     assert_eq!(request.content_type(), Some(&b"text/plain; x=\xff"[..]));
     assert_eq!(request.accept_encoding(), Some(&b"gzip"[..]));
     assert_eq!(request.if_none_match(), Some(&b"\"1\""[..]));
+    assert_eq!(request.origin(), Some(&b"https://a"[..]));
     assert_eq!(parsed.head.target.of(&buf), b"/a?b=c");
+}
+
+#[test]
+fn trailers_are_no_fields() {
+    let (parsed, buf) = parsed(
+        b"POST / HTTP/1.1\r\nHost: q\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\
+          Authorization: a\r\nTraceparent: b\r\nContent-Type: c\r\nOrigin: d\r\n\
+          Connection: close\r\n\r\n",
+    );
+    let request = Request::new(&parsed, &buf);
+    let fields = [request.authorization(), request.traceparent(), request.content_type()];
+    assert_eq!((fields, request.origin()), ([None; 3], None));
+    assert!(parsed.head.keep_alive);
+    assert_eq!(parsed.consumed, buf.len());
 }
 
 #[test]
@@ -163,5 +179,5 @@ fn the_default_limits_hold_at_their_edges() {
     let head = |bytes: usize| format!("GET / HTTP/1.0\r\nA: {}\r\n\r\n", "b".repeat(bytes - 23));
     assert!(matches!(step(head(16 * 1024)), Ok(Step::Complete(_))));
     assert_eq!(step(head(16 * 1024 + 1)), Err(Reject::HEAD_LENGTH));
-    assert_eq!(Reject::TIMEOUT.status, Status::RequestTimeout);
+    assert_eq!(Reject::HEAD_TIME.status, Status::RequestTimeout);
 }
