@@ -265,6 +265,20 @@ fn a_client_that_finished_sending_still_gets_its_answers() {
 }
 
 #[test]
+fn an_answer_that_closes_reaches_a_client_that_sends_on() {
+    let server = Server::start();
+    server.push_one("q", "p", "x".repeat(8 << 20));
+    let mut wire = server.wire();
+    let pop = request("GET", "/api/v1/pop/queue/q?autoAck=true", "");
+    wire.send(pop.replace("Host", "Connection: close\r\nHost"));
+    // More than the sockets hold is on its way, so the server has not closed yet.
+    eventually("the answer has begun", || (!wire.is_silent()).then_some(()));
+    wire.send("more");
+    assert_eq!(wire.answer().status, 200);
+    wire.closed();
+}
+
+#[test]
 fn a_push_that_is_cut_off_stores_nothing() {
     let server = Server::start();
     let mut wire = server.wire();

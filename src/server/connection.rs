@@ -155,6 +155,7 @@ impl Connection {
         }
         if persistence == Persistence::Closes || core.stopping.get() {
             self.write_out().await?;
+            self.linger().await;
             let drains = core.stopping.get();
             return Err(if drains { CloseReason::Drain } else { CloseReason::Client });
         }
@@ -309,7 +310,7 @@ impl Connection {
     }
 
     /// Reads on for a moment before closing: a socket that is closed with unread bytes resets the
-    /// connection, and the client might never see why.
+    /// connection, and the client might never see the end of its answer (RFC 9112 section 9.6).
     async fn linger(&mut self) {
         const LINGER_LIMIT: Duration = Duration::from_millis(500);
         const LINGER_BYTES_MAX: usize = 1 << 20;
