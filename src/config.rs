@@ -6,6 +6,7 @@
 
 mod http;
 mod options;
+mod tls;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,16 +15,19 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 
 use crate::buffer;
 use crate::encryption::{Key, Keys};
 use crate::http::Origins;
 use crate::maintenance;
+use crate::pg;
 use crate::server;
 use crate::start::StartError;
 
 use options::{Cli, CliCommand, DatabaseOptions, Options};
+
+pub use tls::TlsFiles;
 
 /// Longer names are cut off by PostgreSQL (NAMEDATALEN - 1), so two could become one.
 const SCHEMA_BYTES_MAX: usize = 63;
@@ -93,11 +97,15 @@ pub enum Database {
 pub struct Config {
     pub host: String,
     pub port: u16,
+    /// `None` where clients speak plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// At least one.
     pub worker_count: usize,
     /// PostgreSQL connections of each worker, at least one.
     pub connections_per_worker: usize,
     pub database: Database,
+    /// `None` where connections to PostgreSQL are not encrypted.
+    pub database_tls: Option<pg::TlsSettings>,
     /// Also set with `Database::External`, though nothing is created there then.
     pub data_dir: PathBuf,
     /// A lower-case identifier, safe to put between double quotes.
@@ -235,7 +243,7 @@ impl TryFrom<Options> for Config {
     type Error = StartError;
 
     fn try_from(options: Options) -> Result<Config, StartError> {
-        let database = options.database;
+        let database = &options.database;
         let worker_count = bounded("NUM_WORKERS", database.num_workers, WORKERS_MAX)?
             .unwrap_or_else(worker_count_default);
         let pool = bounded("DB_POOL_SIZE", database.db_pool_size, POOL_CONNECTIONS_MAX)?
@@ -244,6 +252,7 @@ impl TryFrom<Options> for Config {
             Some(dir) => dir.clone(),
             None => data_dir_default()?,
         };
+        let (database_target, database_tls) = database.target(&data_dir)?;
         let buffer = (options.file_buffer_bytes_max > 0).then(|| buffer::Settings {
             directory: options.file_buffer_dir.clone().unwrap_or_else(|| data_dir.join("buffers")),
             bytes_max: options.file_buffer_bytes_max,
@@ -252,11 +261,13 @@ impl TryFrom<Options> for Config {
             replay_messages_max: index(options.file_buffer_max_batch),
         });
         Ok(Config {
+            tls: tls::files(&options)?,
             host: options.host,
             port: options.port,
             worker_count,
             connections_per_worker: (pool / worker_count).max(1),
-            database: database.target(&data_dir)?,
+            database: database_target,
+            database_tls,
             data_dir,
             schema: schema(&database.pg_schema)?,
             connection_timeout: Duration::from_millis(database.db_connection_timeout),
@@ -295,26 +306,18 @@ impl TryFrom<Options> for Config {
 }
 
 impl DatabaseOptions {
-    fn target(&self, data_dir: &Path) -> Result<Database, StartError> {
-        let target = if let Some(url) = &self.database_url {
-            from_url(url)?
+    fn target(&self, data_dir: &Path) -> Result<(Database, Option<pg::TlsSettings>), StartError> {
+        let (target, url_tls) = if let Some(url) = &self.database_url {
+            let (url, tls) = tls::split(url)?;
+            (from_url(&url)?, tls)
         } else if let Some(hosts) = &self.pg_host {
-            self.parts(hosts)?
+            (self.parts(hosts)?, tls::UrlTls::default())
         } else {
-            return Ok(Database::Embedded {
-                data_dir: data_dir.to_owned(),
-                pg_bin_dir: self.pg_bin_dir.clone(),
-            });
+            let (data_dir, pg_bin_dir) = (data_dir.to_owned(), self.pg_bin_dir.clone());
+            return Ok((Database::Embedded { data_dir, pg_bin_dir }, None));
         };
-        // Silence here would send rows in the clear to somebody who asked for encryption.
-        if self.pg_use_ssl == "true" || target.get_ssl_mode() == SslMode::Require {
-            return Err(setting(
-                "PG_USE_SSL",
-                "connections to PostgreSQL cannot be encrypted; turn it (or sslmode=require) off \
-                 and use a private network, a unix socket or a TLS tunnel",
-            ));
-        }
-        Ok(Database::External(Box::new(target)))
+        let tls = self.tls(&target, url_tls)?;
+        Ok((Database::External(Box::new(target)), tls))
     }
 
     fn parts(&self, hosts: &str) -> Result<tokio_postgres::Config, StartError> {
@@ -521,11 +524,37 @@ mod tests {
     }
 
     #[test]
-    fn encryption_that_cannot_be_given_is_refused() {
-        let url = "postgres://u@h/d?sslmode=require";
-        assert!(read(&["--database-url", url]).unwrap_err().contains("cannot be encrypted"));
-        let options = ["--pg-host", "h", "--pg-use-ssl", "true"];
-        assert!(read(&options).unwrap_err().contains("cannot be encrypted"));
+    fn tls_to_the_database_is_what_was_asked_for_or_refused() {
+        let tls = |arguments: &[&str]| read(arguments).unwrap().database_tls;
+        let url = |query: &str| format!("postgres://u@h/d?{query}");
+        let verified = |ca_file: Option<&str>| {
+            Some(pg::TlsSettings { ca_file: ca_file.map(PathBuf::from), verifies: true })
+        };
+        assert_eq!(tls(&["--pg-host", "h"]), None);
+        assert_eq!(tls(&["--database-url", &url("sslmode=disable")]), None);
+        assert_eq!(tls(&["--pg-host", "h", "--pg-use-ssl", "true"]), verified(None));
+        for mode in
+            ["sslmode=require", "sslmode=verify-ca", "application_name=a&sslmode=verify-full"]
+        {
+            assert_eq!(tls(&["--database-url", &url(mode)]), verified(None));
+        }
+        let file = url("sslmode=require&sslrootcert=%2Fca%2Broot.pem");
+        assert_eq!(tls(&["--database-url", &file]), verified(Some("/ca+root.pem")));
+        let unverified = ["--pg-use-ssl", "true", "--pg-ssl-reject-unauthorized", "false"];
+        assert!(!tls(&[&["--pg-host", "h"], &unverified[..]].concat()).unwrap().verifies);
+        for bad in [
+            &["--database-url", &url("sslmode=prefer")][..],
+            &["--database-url", &url("sslmode=disable"), "--pg-use-ssl", "true"],
+            &["--database-url", &url("sslrootcert=/ca.pem")],
+            &["--pg-host", "h", "--pg-ssl-ca", "/ca.pem"],
+            &["--pg-host", "h", "--pg-use-ssl", "yes"],
+            &[&["--pg-host", "h", "--pg-ssl-ca", "/ca.pem"], &unverified[..]].concat(),
+            &[&["--database-url", &url("sslmode=verify-full")], &unverified[..]].concat(),
+            &["--tls-cert-file", "/cert.pem"],
+            &["--tls-key-file", "/key.pem"],
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

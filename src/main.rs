@@ -12,7 +12,7 @@ use queen::embedded::{self, Cluster};
 use queen::logging;
 use queen::preflight;
 use queen::server::{self, Server};
-use queen::signals::Signals;
+use queen::signals::{Ask, Signals};
 use queen::start::StartError;
 
 /// What clap and most Unix programs use for a bad command line.
@@ -66,11 +66,13 @@ fn serve(config: &Config, signals: &Signals) -> Result<(), StartError> {
         tracing::warn!(workers = config.worker_count, cores, "more workers than cores is slower");
     }
     let source = Source::open(config)?;
-    if signals.asked() {
+    if signals.asked_to_stop() {
         return Ok(());
     }
     let server = Server::start(config, source.connection(), &source.describe())?;
-    signals.wait();
+    while signals.wait() == Ask::Reload {
+        server.reload();
+    }
     tracing::info!("stopping; a second signal stops at once");
     server.stop();
     tracing::info!("stopped");

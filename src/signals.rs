@@ -1,9 +1,10 @@
-//! SIGTERM and SIGINT, taken by one thread and handed to whoever waits.
+//! SIGTERM, SIGINT and SIGHUP, taken by one thread and handed to whoever waits.
 //!
 //! Signals are blocked before any other thread exists, so every thread inherits the mask and a
-//! signal never interrupts a core. The first one asks for an orderly stop; the second ends the
-//! process at once, also when the start or the stop hangs. SIGHUP changes nothing yet: a closed
-//! terminal must not end a server. SIGPIPE is ignored by Rust's runtime before `main`.
+//! signal never interrupts a core. The first SIGTERM or SIGINT asks for an orderly stop; the second
+//! ends the process at once, also when the start or the stop hangs. SIGHUP asks to read again what may
+//! change meanwhile: a closed terminal must not end a server. SIGPIPE is ignored by Rust's runtime
+//! before `main`.
 
 use std::io;
 use std::sync::mpsc::{Receiver, channel};
@@ -14,9 +15,16 @@ use crate::start::StartError;
 /// The shell's convention for "ended by SIGINT".
 const EXIT_STATUS_IMPATIENT: i32 = 130;
 
-/// The asks to stop.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Stop,
+    Reload,
+}
+
+/// What was asked for and not yet done.
 pub struct Signals {
-    asked: Receiver<()>,
+    asked: Receiver<Ask>,
 }
 
 impl Signals {
@@ -38,11 +46,12 @@ impl Signals {
                 let mut count = 0_u32;
                 loop {
                     match next(&set) {
-                        libc::SIGHUP => tracing::info!("SIGHUP ignored"),
+                        // Nobody waits any more when the process is ending anyway.
+                        libc::SIGHUP => drop(ask.send(Ask::Reload)),
                         _ if count == 0 => {
                             count += 1;
-                            // Nobody waits any more when the process is ending anyway.
-                            let _ = ask.send(());
+                            // As above.
+                            let _ = ask.send(Ask::Stop);
                         }
                         _ => {
                             last_act();
@@ -55,14 +64,15 @@ impl Signals {
         Ok(Signals { asked })
     }
 
-    /// Returns when an orderly stop was asked for, perhaps long ago.
-    pub fn wait(&self) {
-        self.asked.recv().expect("the thread that sends never ends");
+    /// Returns when something was asked for, perhaps long ago.
+    pub fn wait(&self) -> Ask {
+        self.asked.recv().expect("the thread that sends never ends")
     }
 
-    /// Whether a stop was asked for. Takes the ask, so it says so once.
-    pub fn asked(&self) -> bool {
-        self.asked.try_recv().is_ok()
+    /// Whether a stop was asked for. Takes what was asked, so it says so once; what would be read again
+    /// has not been read then.
+    pub fn asked_to_stop(&self) -> bool {
+        self.asked.try_iter().any(|ask| ask == Ask::Stop)
     }
 }
 

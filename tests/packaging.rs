@@ -33,6 +33,7 @@ fn serve_help() -> String {
 fn the_unit_starts_this_program_with_settings_that_it_knows() {
     let unit = read("scripts/queen.service");
     assert_eq!(values(&unit, "ExecStart="), ["/usr/local/bin/queen serve"]);
+    assert_eq!(values(&unit, "ExecReload="), ["kill -HUP $MAINPID"]);
     let set = values(&unit, "Environment=");
     assert!(!set.is_empty());
     for variable in set {

@@ -45,6 +45,15 @@ pub(super) struct Options {
     #[arg(long, env = "HOST", default_value = "0.0.0.0")]
     pub(super) host: String,
 
+    /// PEM file of the certificate that clients are shown, followed by its intermediates; with it
+    /// the port speaks TLS. SIGHUP has it read again
+    #[arg(long, env = "QUEEN_TLS_CERT_FILE", value_name = "FILE")]
+    pub(super) tls_cert_file: Option<PathBuf>,
+
+    /// PEM file of its private key
+    #[arg(long, env = "QUEEN_TLS_KEY_FILE", value_name = "FILE")]
+    pub(super) tls_key_file: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) database: DatabaseOptions,
 
@@ -178,9 +187,20 @@ pub(super) struct DatabaseOptions {
     #[arg(long, env = "PG_DB", value_name = "NAME", default_value = "postgres")]
     pub(super) pg_db: String,
 
-    /// Refused when true: connections to PostgreSQL are not encrypted
-    #[arg(long, env = "PG_USE_SSL", value_name = "BOOL", hide = true, default_value = "false")]
-    pub(super) pg_use_ssl: String,
+    /// Encrypt connections to PostgreSQL with TLS, and refuse a server that cannot; not on a socket
+    #[arg(long, env = "PG_USE_SSL", value_name = "BOOL", default_value_t = false,
+        action = clap::ArgAction::Set)]
+    pub(super) pg_use_ssl: bool,
+
+    /// Whether the certificate of PostgreSQL must be valid for its host and signed by an authority
+    /// that is trusted; without, anybody in between can read and change everything
+    #[arg(long, env = "PG_SSL_REJECT_UNAUTHORIZED", value_name = "BOOL", default_value_t = true,
+        action = clap::ArgAction::Set)]
+    pub(super) pg_ssl_reject_unauthorized: bool,
+
+    /// PEM file of the authorities that may sign it [default: those that the system trusts]
+    #[arg(long, env = "PG_SSL_CA", value_name = "FILE")]
+    pub(super) pg_ssl_ca: Option<PathBuf>,
 
     /// postgres:// URL of your own PostgreSQL; wins over the --pg-* options
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]

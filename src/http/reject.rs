@@ -99,6 +99,13 @@ impl Reject {
         reason: "too many requests were sent behind a pop that waits",
     };
 
+    /// For a listener with TLS: a request came in the clear.
+    pub const TLS: Self = Self {
+        status: Status::BadRequest,
+        code: "tls_required",
+        reason: "this port speaks TLS; use https",
+    };
+
     /// For the connection's timer: a request began and its head did not arrive in time.
     pub const HEAD_TIME: Self = Self {
         status: Status::RequestTimeout,

@@ -118,6 +118,8 @@ label! {
         Drain = "drain",
         /// There were too many connections already.
         Refused = "refused",
+        /// A TLS handshake that failed, took too long or did not begin.
+        Handshake = "handshake",
     }
 }
 

@@ -12,13 +12,14 @@ use futures_channel::mpsc;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Config};
 
 use super::Error;
 use super::link::Link;
 use super::names::Addresses;
 use super::timeline::{Newest, Timeline};
+use super::tls::{Connector, Tls};
 use crate::runtime::{self, Stream};
 
 /// How long a primary that continues another timeline than the last one waits for one that may be
@@ -30,6 +31,8 @@ const COMPARE_LIMIT: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct ConnectSettings {
     pub config: Config,
+    /// For every host that is not a socket; `None` where nothing is encrypted.
+    pub tls: Option<Tls>,
     /// Of the hosts of `config`.
     pub addresses: Addresses,
     pub schema: String,
@@ -49,7 +52,8 @@ const PORT_DEFAULT: u16 = 5432;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Unix(PathBuf),
-    Tcp(SocketAddr),
+    /// The host as it is in the settings, which is what its certificate is for.
+    Tcp(String, SocketAddr),
 }
 
 impl ConnectSettings {
@@ -70,8 +74,8 @@ impl ConnectSettings {
                 Host::Unix(directory) => {
                     places.push(Place::Unix(directory.join(format!(".s.PGSQL.{port}"))));
                 }
-                Host::Tcp(_) => {
-                    let address = |ip: IpAddr| Place::Tcp(SocketAddr::new(ip, port));
+                Host::Tcp(name) => {
+                    let address = |ip: IpAddr| Place::Tcp(name.clone(), SocketAddr::new(ip, port));
                     places.extend(self.addresses.of_host(i).into_iter().map(address));
                 }
             }
@@ -170,8 +174,15 @@ impl ConnectSettings {
     ) -> Result<Link, Error> {
         let unreachable = |error: std::io::Error| Error::Unavailable(error.to_string());
         let stream = self.connect_stream(&place).await.map_err(unreachable)?;
+        let mut config = self.config.clone();
+        let connector = match (&place, &self.tls) {
+            (Place::Tcp(host, _), Some(tls)) => Some(tls.connector(host)?),
+            _ => None,
+        };
+        config.ssl_mode(if connector.is_some() { SslMode::Require } else { SslMode::Disable });
+        let connector = Connector::new(connector);
         let (client, connection) =
-            self.config.connect_raw(stream, NoTls).await.map_err(|error| {
+            config.connect_raw(stream, connector).await.map_err(|error| {
                 match Error::from(error) {
                     // Nothing was asked for yet.
                     Error::OutcomeUnknown(why) => Error::Unavailable(why),
@@ -189,7 +200,7 @@ impl ConnectSettings {
     async fn connect_stream(&self, place: &Place) -> std::io::Result<Stream> {
         match place {
             Place::Unix(path) => runtime::connect_unix(path).await,
-            Place::Tcp(address) => {
+            Place::Tcp(_, address) => {
                 runtime::connect_tcp(*address, self.connect_limit, self.silence_limit).await
             }
         }

@@ -83,7 +83,10 @@ impl From<tokio_postgres::Error> for Error {
             }
             return Self::Refused { code: code.to_owned(), message: refusal.message().to_owned() };
         }
-        Self::OutcomeUnknown(error.to_string())
+        Self::OutcomeUnknown(match std::error::Error::source(&error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        })
     }
 }
 

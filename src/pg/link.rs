@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{Either, select};
-use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use super::connect::Place;
 use super::timeline::Timeline;
+use super::tls::Encrypted;
 use super::{ConnectSettings, Error, Verdict};
 use crate::runtime::{self, Stream};
 
@@ -44,7 +44,7 @@ pub(super) struct Link {
 impl Link {
     pub fn new(
         client: Client,
-        connection: Connection<Stream, NoTlsStream>,
+        connection: Connection<Stream, Encrypted>,
         notices: Option<mpsc::Sender<String>>,
         place: Place,
         settings: ConnectSettings,
@@ -145,7 +145,7 @@ impl Drop for Asking<'_> {
 
 /// Moves the connection's bytes until it ends or is given up.
 async fn run(
-    connection: Connection<Stream, NoTlsStream>,
+    connection: Connection<Stream, Encrypted>,
     notices: Option<mpsc::Sender<String>>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -157,7 +157,7 @@ async fn run(
 }
 
 async fn move_messages(
-    mut connection: Connection<Stream, NoTlsStream>,
+    mut connection: Connection<Stream, Encrypted>,
     mut notices: Option<mpsc::Sender<String>>,
 ) {
     loop {

@@ -28,6 +28,7 @@ mod servers;
 mod session;
 mod switches;
 mod timeline;
+mod tls;
 mod traces;
 mod transaction;
 mod types;
@@ -83,6 +84,7 @@ pub use servers::{in_background, server_seen};
 pub use session::{PLANNER_SETTINGS, Session};
 pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
 pub use timeline::{Newest, Timeline};
+pub use tls::{Tls, TlsSettings};
 pub use traces::{
     NamedTraceRow, NewTrace, TraceNameRow, TraceRow, record_trace, trace_names, traces_of_message,
     traces_of_name,

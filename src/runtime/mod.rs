@@ -9,10 +9,12 @@ mod file;
 pub mod mailbox;
 pub mod ring_flag;
 mod socket;
+mod tls;
 
 pub use executor::{Core, CoreError, allowed_cpus, block_on, start};
 pub use file::{File, read_file, remove_file, sync_directory};
 pub use socket::{Acceptor, Keepalive, Listener, Stream, connect_tcp, connect_unix, listen};
+pub use tls::{accept_tls, connect_tls};
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,11 +1,11 @@
-//! Sockets of a core: the shared-port listener, and a stream that is TCP or a unix socket.
+//! Sockets of a core: the shared-port listener, and a stream that is TCP, a unix socket or TLS.
 //!
 //! `Stream` implements tokio's I/O traits, which is all that tokio-postgres asks for. Reads wait
 //! for readiness and then `recv` straight into the caller's buffer, so a read that is dropped
 //! while it waits has taken no bytes.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
@@ -18,8 +18,12 @@ use glommio::net::{TcpListener, TcpStream, UnixStream};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::tls::Tls;
+
 /// Connections that the kernel keeps for a core that has not accepted them yet.
 const ACCEPT_BACKLOG: i32 = 4096;
+/// What is copied together to be sent at once.
+const GATHERED_BYTES_MAX: usize = 16 << 10;
 /// Probes that a peer may leave unanswered before its connection is cut.
 const KEEPALIVE_RETRIES: u32 = 5;
 
@@ -80,6 +84,8 @@ impl Acceptor {
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// In a box, so that connections without TLS are no larger for it.
+    Tls(Box<Tls>),
 }
 
 /// When TCP asks an idle peer whether it is there, in whole seconds, which is what kernels know.
@@ -154,7 +160,16 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(tls) => tls.poll_read_into(cx, buffer),
         }
+    }
+
+    /// Waits for the first byte that a TCP peer sends and leaves it there. `None` is the end.
+    pub async fn peek(&self) -> io::Result<Option<u8>> {
+        let Self::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut first = [0];
+        let count = stream.peek(&mut first).await.map_err(io::Error::from)?;
+        Ok((count > 0).then_some(first[0]))
     }
 
     /// Reads what has arrived into `buffer`. 0 is the end of the stream.
@@ -172,6 +187,9 @@ impl Stream {
             }
             bytes = &bytes[written..];
         }
+        if let Self::Tls(tls) = self {
+            std::future::poll_fn(|cx| tls.poll_flush(cx)).await?;
+        }
         Ok(())
     }
 
@@ -179,6 +197,14 @@ impl Stream {
     pub fn peer_address(&self) -> Option<IpAddr> {
         let Self::Tcp(stream) = self else { return None };
         stream.peer_addr().ok().map(|address| address.ip())
+    }
+
+    /// Sends what the system takes at once of a few last bytes.
+    pub(super) fn send_at_once(&self, bytes: &[u8]) {
+        let Self::Tcp(stream) = self else { return };
+        let borrowed = BorrowedRaw(stream);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let _ = socket2::SockRef::from(&borrowed).send_with_flags(bytes, flags);
     }
 
     /// Says that nothing more will be written. The peer may have gone already.
@@ -189,7 +215,11 @@ impl Stream {
     /// Whether the peer's system has taken all that was written, or refused it; `None` while it has
     /// done neither.
     pub fn is_taken(&self) -> Option<bool> {
-        let Self::Tcp(stream) = self else { return Some(true) };
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(_) => return Some(true),
+            Self::Tls(tls) => return tls.socket().is_taken(),
+        };
         let socket = BorrowedRaw(stream);
         if !matches!(socket2::SockRef::from(&socket).take_error(), Ok(None)) {
             return Some(false);
@@ -203,17 +233,21 @@ impl Stream {
 
     /// A read that waits longer fails with `TimedOut`; `None` waits for ever.
     pub fn set_read_timeout(&self, limit: Option<Duration>) {
-        if let Self::Tcp(stream) = self {
+        match self {
             // Only a zero duration is refused, and no caller has one.
-            let _ = stream.set_read_timeout(limit);
+            Self::Tcp(stream) => drop(stream.set_read_timeout(limit)),
+            Self::Unix(_) => (),
+            Self::Tls(tls) => tls.set_read_timeout(limit),
         }
     }
 
     /// A write that waits longer fails with `TimedOut`.
     pub fn set_write_timeout(&self, limit: Option<Duration>) {
-        if let Self::Tcp(stream) = self {
+        match self {
             // As for reads.
-            let _ = stream.set_write_timeout(limit);
+            Self::Tcp(stream) => drop(stream.set_write_timeout(limit)),
+            Self::Unix(_) => (),
+            Self::Tls(tls) => tls.socket().set_write_timeout(limit),
         }
     }
 }
@@ -248,6 +282,30 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(tls) => tls.poll_write(cx, bytes),
+        }
+    }
+
+    /// Small pieces go out together, as the records of a TLS handshake do: the last of them may be the
+    /// alert that says what is wrong, for which rustls writes once.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match pieces {
+            [] => self.poll_write(cx, &[]),
+            [first, ..] if pieces.len() == 1 || first.len() >= GATHERED_BYTES_MAX => {
+                self.poll_write(cx, first)
+            }
+            _ => {
+                let mut gathered = Vec::with_capacity(GATHERED_BYTES_MAX);
+                for piece in pieces {
+                    let room = GATHERED_BYTES_MAX - gathered.len();
+                    gathered.extend_from_slice(&piece[..piece.len().min(room)]);
+                }
+                self.poll_write(cx, &gathered)
+            }
         }
     }
 
@@ -255,6 +313,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(tls) => tls.poll_flush(cx),
         }
     }
 
@@ -262,6 +321,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_close(cx),
             Self::Unix(stream) => Pin::new(stream).poll_close(cx),
+            Self::Tls(tls) => tls.poll_shutdown(cx),
         }
     }
 }

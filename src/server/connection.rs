@@ -290,7 +290,8 @@ impl Connection {
         }
     }
 
-    async fn reject(&mut self, reject: &Reject) -> CloseReason {
+    /// Answers what cannot be served, and closes.
+    pub async fn reject(&mut self, reject: &Reject) -> CloseReason {
         let date = self.core.date(Instant::now());
         response::write_reject(&mut self.out, reject, date, self.core.common);
         let metrics = self.core.engine.metrics();

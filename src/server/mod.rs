@@ -6,6 +6,8 @@
 
 mod connection;
 mod limits;
+mod tls;
+mod turns;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -26,6 +28,7 @@ use crate::start::StartError;
 
 pub use limits::Limits;
 
+use tls::Tls;
 use worker::{GIVE_BACK_LIMIT, Keeping, Worker};
 
 /// Each core says once whether it is ready.
@@ -41,6 +44,7 @@ pub struct Server {
     cores: Vec<runtime::Core>,
     addresses: Vec<Address<Message>>,
     maintenance: Address<Notice>,
+    tls: Option<Arc<Tls>>,
     stop_limit: Duration,
 }
 
@@ -58,7 +62,8 @@ impl Server {
         database: &tokio_postgres::Config,
         description: &str,
     ) -> Result<Self, StartError> {
-        let settings = connect_settings(config, database);
+        let settings = connect_settings(config, database)?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
         let opened = config.buffer.clone().map(buffer::open).transpose()?;
         let migrated = migrate_or_wait(&settings, description, opened.is_some())?;
         let switches = Arc::new(Switches::new(migrated));
@@ -81,6 +86,7 @@ impl Server {
             cores: Vec::new(),
             addresses: peers.clone(),
             maintenance: maintenance.clone(),
+            tls: tls.clone(),
             stop_limit: config.stop_limit,
         };
         for (core, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
@@ -104,6 +110,7 @@ impl Server {
                 api: api_settings(config),
                 limits: config.limits.clone(),
                 common,
+                tls: tls.clone(),
                 stop_limit: config.stop_limit,
                 draining: Arc::clone(&draining),
             };
@@ -120,14 +127,20 @@ impl Server {
             move || maintenance::run(connect, chores, peers, notices, migrated)
         });
         server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
+        server.say_ready(config, address, description);
+        Ok(server)
+    }
+
+    fn say_ready(&self, config: &Config, address: SocketAddr, description: &str) {
         tracing::info!(
-            "listening on {address}, {} worker cores, {} connections to {description}, \
+            "listening on {address}{}, {} worker cores, {} connections to {description}{}, \
              io_uring COOP_TASKRUN {}",
+            if self.tls.is_some() { " with TLS" } else { "" },
             config.worker_count,
             config.worker_count * config.connections_per_worker,
+            if config.database_tls.is_some() { " with TLS" } else { "" },
             if ring_flag::in_force() { "in force" } else { "not available on this kernel" },
         );
-        Ok(server)
     }
 
     fn wait_until_ready(
@@ -143,6 +156,15 @@ impl Server {
             return Err(StartError::Core { core, reason });
         }
         Ok(())
+    }
+
+    /// Reads again what may change while the server runs: the certificate that clients are shown.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        } else {
+            tracing::info!("SIGHUP ignored: without TLS there is nothing to read again");
+        }
     }
 
     /// Stops accepting, lets requests in flight finish within a bound, and ends the cores.
@@ -184,7 +206,7 @@ fn migrate_or_wait(
 /// Brings the schema to the version of this binary.
 pub fn migrate(config: &Config, database: &tokio_postgres::Config) -> Result<Migrated, StartError> {
     let description = crate::config::describe_database(database);
-    migrate_with(&connect_settings(config, database), &description).map_err(|(error, _)| error)
+    migrate_with(&connect_settings(config, database)?, &description).map_err(|(error, _)| error)
 }
 
 /// An error comes with whether the same may succeed later.
@@ -223,9 +245,14 @@ fn core_error(core: usize, error: &dyn std::error::Error) -> StartError {
     StartError::Core { core, reason: error.to_string() }
 }
 
-fn connect_settings(config: &Config, database: &tokio_postgres::Config) -> ConnectSettings {
-    ConnectSettings {
+fn connect_settings(
+    config: &Config,
+    database: &tokio_postgres::Config,
+) -> Result<ConnectSettings, StartError> {
+    let tls = config.database_tls.as_ref().map(pg::Tls::open).transpose();
+    Ok(ConnectSettings {
         config: database.clone(),
+        tls: tls.map_err(|reason| StartError::Setting { setting: "PG_SSL_CA", reason })?,
         addresses: pg::Addresses::of(database),
         schema: config.schema.clone(),
         connect_limit: config.connection_timeout,
@@ -233,7 +260,7 @@ fn connect_settings(config: &Config, database: &tokio_postgres::Config) -> Conne
         lock_limit: config.lock_timeout,
         silence_limit: config.tcp_user_timeout,
         newest: pg::Newest::default(),
-    }
+    })
 }
 
 fn api_settings(config: &Config) -> api::Settings {

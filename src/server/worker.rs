@@ -15,6 +15,8 @@ use futures_util::future::{Shared, select};
 use super::Ready;
 use super::connection::Connection;
 use super::limits::{self, Crowd, Guest, Limits};
+use super::tls::{HANDSHAKES_MAX, Tls};
+use super::turns::Turns;
 use crate::api;
 use crate::buffer::{Append, Keeper, Opened};
 use crate::encryption::Keys;
@@ -60,6 +62,8 @@ pub struct Worker {
     pub api: api::Settings,
     pub limits: Limits,
     pub common: CommonHeaders,
+    /// `None` where clients speak plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// How long requests in flight may take when the server stops.
     pub stop_limit: Duration,
     /// Cores that have requests in flight then: they need each other.
@@ -79,6 +83,8 @@ pub struct Core {
     pub crowd: Rc<Crowd>,
     pub common: CommonHeaders,
     pub stopping: Cell<bool>,
+    tls: Option<Arc<Tls>>,
+    pub handshakes: Rc<Turns>,
     date: RefCell<DateCache>,
     /// When the clock was read for the date last.
     dated: Cell<Option<Instant>>,
@@ -168,6 +174,8 @@ impl Worker {
             crowd: Crowd::new(self.limits),
             common: self.common,
             stopping: Cell::new(false),
+            tls: self.tls,
+            handshakes: Turns::new(HANDSHAKES_MAX),
             date: RefCell::default(),
             dated: Cell::default(),
             in_flight: Cell::new(0),
@@ -249,7 +257,8 @@ async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
 
 async fn refuse(core: Rc<Core>, stream: Stream, limit: Limit) {
     crate::seldom!(warn, ?limit, "a connection was refused");
-    if core.refusals.get() < REFUSALS_MAX {
+    // With TLS it would cost a handshake to say so.
+    if core.tls.is_none() && core.refusals.get() < REFUSALS_MAX {
         core.refusals.update(|count| count + 1);
         let connection = Connection::new(Rc::clone(&core), stream, None);
         connection.refuse(&limits::refusal(limit)).await;
@@ -262,8 +271,15 @@ async fn refuse(core: Rc<Core>, stream: Stream, limit: Limit) {
 }
 
 async fn serve(core: Rc<Core>, stream: Stream, guest: Guest) {
-    let connection = Connection::new(Rc::clone(&core), stream, Some(guest));
-    let reason: CloseReason = connection.serve().await;
+    let stream = match &core.tls {
+        // In a box, so that connections without TLS are no larger for it.
+        Some(tls) => Box::pin(tls.begin(&core, stream)).await,
+        None => Ok(stream),
+    };
+    let reason: CloseReason = match stream {
+        Ok(stream) => Connection::new(Rc::clone(&core), stream, Some(guest)).serve().await,
+        Err(reason) => reason,
+    };
     core.engine.metrics().closed(reason);
     tracing::trace!(?reason, "a connection ended");
 }
