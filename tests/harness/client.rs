@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Request};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::PATIENCE;
+use super::{Authority, PATIENCE};
 
 /// Far above the largest body that a test asks for.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -60,12 +61,24 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
+        Self::with(TlsConfig::default(), format!("http://{address}"))
+    }
+
+    /// Over TLS, to a server whose certificate is of this authority.
+    pub fn over_tls(address: SocketAddr, authority: &Authority) -> Self {
+        let root = Certificate::from_der(authority.der()).to_owned();
+        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root])).build();
+        Self::with(tls, format!("https://{address}"))
+    }
+
+    fn with(tls: TlsConfig, base: String) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE * 3))
             .proxy(None)
+            .tls_config(tls)
             .build();
-        Self { agent: config.into(), base: format!("http://{address}") }
+        Self { agent: config.into(), base }
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -24,6 +24,8 @@ pub const USER: &str = "queen";
 /// Servers of parallel tests, their cores and the tests' own looks all count against the connections.
 const SETTINGS: [&str; 2] = ["max_connections=300", "shared_buffers=64MB"];
 
+const PORT_DEFAULT: u16 = 5432;
+
 /// Obeys one order a line until its input ends, which is when the tests have ended.
 const GUARDIAN: &str = r#"
 # A test that fails may leave it stopped.
@@ -44,6 +46,8 @@ rm -rf "$2"
 /// A running cluster. Lives as long as the test binary, or as long as its value.
 pub struct Cluster {
     directory: PathBuf,
+    /// Also of the socket's name.
+    port: u16,
     guardian: Child,
     /// Closed by the drop of the cluster or the death of the process; either stops PostgreSQL.
     pipe: Option<ChildStdin>,
@@ -111,7 +115,9 @@ impl Cluster {
             .spawn()
             .expect("the guardian can be run");
         let pipe = guardian.stdin.take();
-        let mut cluster = Self { directory, guardian, pipe };
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        let port = port.map_or(PORT_DEFAULT, |port| port.parse().expect("a port is a number"));
+        let mut cluster = Self { directory, port, guardian, pipe };
         cluster.restart();
         cluster
     }
@@ -148,7 +154,7 @@ impl Cluster {
 
     fn config(&self, user: &str, database: &str) -> Config {
         let mut config = Config::new();
-        config.host_path(&self.directory).user(user).dbname(database);
+        config.host_path(&self.directory).port(self.port).user(user).dbname(database);
         config
     }
 

@@ -7,6 +7,7 @@
 // Each test binary compiles the harness anew and uses its own part of it.
 #![allow(dead_code, unused_imports)]
 
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod locks;
@@ -20,6 +21,7 @@ pub mod wire;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use certificates::Authority;
 pub use client::{Answer, Client, Message, encode, text};
 pub use cluster::Database;
 pub use relay::Relay;

@@ -1,17 +1,21 @@
-//! One TCP connection spoken byte by byte, for what a well-behaved client never sends: pipelines,
-//! split requests, garbage, half-closed sockets.
+//! One connection spoken byte by byte, for what a well-behaved client never sends: pipelines, split
+//! requests, garbage, half-closed sockets.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_rustls::rustls::{self, ClientConfig, ClientConnection};
 
 use super::PATIENCE;
 
 /// A connection and the bytes of it that no answer has used yet.
 pub struct Wire {
     stream: TcpStream,
+    /// Where the connection is encrypted.
+    pub tls: Option<ClientConnection>,
     unread: Vec<u8>,
 }
 
@@ -39,11 +43,37 @@ impl Wire {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("a TCP socket has this option");
         stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        Self { stream, unread: Vec::new() }
+        Self { stream, tls: None, unread: Vec::new() }
+    }
+
+    /// Connects and performs the handshake.
+    pub fn over_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::connect(address).start_tls(config)
+    }
+
+    pub fn start_tls(mut self, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let name = self.stream.peer_addr()?.ip().into();
+        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(tls);
+        Ok(self)
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).expect("the server reads");
+        let sent = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).write_all(bytes.as_ref()),
+            None => self.stream.write_all(bytes.as_ref()),
+        };
+        sent.expect("the server reads");
+    }
+
+    /// Tells the server over TLS that no more requests come, and leaves the socket as it is.
+    pub fn notify_close(&mut self) {
+        let tls = self.tls.as_mut().expect("it is encrypted");
+        tls.send_close_notify();
+        tls.write_tls(&mut self.stream).expect("the server reads");
     }
 
     /// Sends what the server may refuse to read to its end.
@@ -70,11 +100,16 @@ impl Wire {
     }
 
     /// Reads so many bytes that no answer will be made of.
-    pub fn read_bytes(&mut self, count: usize) {
+    pub fn read_bytes(&mut self, count: usize) -> Vec<u8> {
         while self.unread.len() < count {
             assert!(self.read_more(), "closed after {} bytes", self.unread.len());
         }
-        self.unread.drain(..count);
+        self.unread.drain(..count).collect()
+    }
+
+    /// Waits for the server to close the connection, whatever it sends first.
+    pub fn ended(&mut self) {
+        while self.read_more() {}
     }
 
     /// The next answer, which has a body exactly if it announces one.
@@ -127,7 +162,11 @@ impl Wire {
     /// False at the end of the stream, which a reset is too.
     fn read_more(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk) {
+        let read = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(&mut chunk),
+            None => self.stream.read(&mut chunk),
+        };
+        match read {
             Ok(count) => {
                 self.unread.extend_from_slice(&chunk[..count]);
                 count > 0
