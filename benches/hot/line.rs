@@ -18,7 +18,7 @@ pub fn measure(measure: &mut Measure) {
             || {
                 out.clear();
                 for (payload, id) in payloads.iter().zip(&ids_of) {
-                    line::write(&mut out, id.as_deref(), None, None, payload);
+                    line::write(&mut out, id.as_deref(), None, line::Origin::default(), payload);
                 }
                 out.len()
             },
@@ -37,7 +37,13 @@ pub fn segment(messages: usize) -> Vec<u8> {
         if n > 0 {
             body.push(b'\n');
         }
-        line::write(&mut body, Ids::Texts.id(n).as_deref(), None, None, &payload(n));
+        line::write(
+            &mut body,
+            Ids::Texts.id(n).as_deref(),
+            None,
+            line::Origin::default(),
+            &payload(n),
+        );
     }
     body
 }

@@ -63,7 +63,13 @@ fn pushed(items: usize, ids: Ids) -> Pushed {
     };
     for n in 0..items {
         let id = ids.id(n);
-        let parts = line::write(&mut pushed.lines, id.as_deref(), None, None, &payload(n));
+        let parts = line::write(
+            &mut pushed.lines,
+            id.as_deref(),
+            None,
+            line::Origin::default(),
+            &payload(n),
+        );
         let transaction = id.as_deref().map(TransactionName::new);
         pushed.items.push(PushItem { target: 0, transaction, parts });
     }

@@ -248,7 +248,6 @@ impl<'a> Shared<'a> {
         line::json_string(&mut text, group);
         text.extend_from_slice(b",\"priority\":");
         number(&mut text, popped.queue.options.priority);
-        text.extend_from_slice(b",\"producerSub\":null");
         Self { delivered, text, created_at: None }
     }
 
@@ -280,6 +279,9 @@ impl<'a> Shared<'a> {
             out.push(b'"');
         }
         out.extend_from_slice(&self.text);
+        if !held.producer_sub {
+            out.extend_from_slice(b",\"producerSub\":null");
+        }
         if !held.trace_id {
             out.extend_from_slice(b",\"traceId\":null");
         }

@@ -42,11 +42,12 @@ pub(super) fn plan_items<'a>(
     items: impl IntoIterator<Item = Item<'a>>,
     traceparent: Option<&str>,
 ) {
+    let origin = line::Origin { producer_sub: None, traceparent };
     let mut last: Option<(Cow<'_, str>, Cow<'_, str>)> = None;
     for item in items {
         let Item { queue, partition, payload, transaction_id, trace_id } = item;
         let (transaction, trace) = (transaction_id.as_deref(), trace_id.as_deref());
-        let parts = line::write(&mut plan.lines, transaction, trace, traceparent, payload);
+        let parts = line::write(&mut plan.lines, transaction, trace, origin, payload);
         let place = (queue, partition);
         if last.as_ref() != Some(&place) {
             plan.targets.push(engine.push_target(&place.0, &place.1));

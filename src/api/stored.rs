@@ -11,6 +11,8 @@ use crate::encryption::Keys;
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
     #[serde(borrow, default)]
+    producer_sub: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     trace_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
@@ -35,6 +37,10 @@ fn opened(line: &str, keys: &Keys) -> Option<Box<RawValue>> {
     Some(read(&opened).data?.to_owned())
 }
 
+pub fn producer_sub(line: &str) -> Option<Cow<'_, str>> {
+    read(line).producer_sub
+}
+
 pub fn trace_id(line: &str) -> Option<Cow<'_, str>> {
     read(line).trace_id
 }
@@ -46,9 +52,10 @@ mod tests {
     #[test]
     fn data_is_shown_byte_for_byte() {
         let keys = Keys::default();
-        let line = r#"{"traceId":"t","transactionId":"x","data":{ "a" : 1.50e+0, "a":"\u0041" }}"#;
+        let line = r#"{"producerSub":"a\"","traceId":"t","transactionId":"x","data":{ "a" : 1.50e+0, "a":"\u0041" }}"#;
         assert_eq!(data(line, false, &keys).get(), r#"{ "a" : 1.50e+0, "a":"\u0041" }"#);
         assert_eq!(trace_id(line).as_deref(), Some("t"));
+        assert_eq!(producer_sub(line).as_deref(), Some("a\""));
         assert_eq!((data("", false, &keys).get(), trace_id("")), ("null", None));
         assert_eq!(data(r#"{"data":null}"#, false, &keys).get(), "null");
     }

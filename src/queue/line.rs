@@ -1,21 +1,23 @@
 //! The form of a message in a segment: one line of JSON that a pop copies and never parses.
 //!
-//! `{"traceId":"...","transactionId":"...","traceparent":"...","redrivenFrom":"...","data":...}`,
-//! where those before `data` are left out when the producer sent none, and `redrivenFrom` is the
-//! transactionId that a message had which was pushed again from the dead letters. The order is
-//! fixed and a traceId has a fixed length, so whether there is one, and a transactionId, is told by
-//! comparing prefixes. What stands between the transactionId and `data` goes to consumers as it is.
+//! `{"producerSub":"...","traceId":"...","transactionId":"...","traceparent":"...","redrivenFrom":"...",
+//! "data":...}`, where those before `data` are left out when there is none. `producerSub` is the
+//! subject of the producer's token, and `redrivenFrom` the transactionId that a message had which was
+//! pushed again from the dead letters. The order is fixed and a traceId has a fixed length, so whether
+//! there is one, and a transactionId, is told by comparing prefixes behind the producerSub. All of it
+//! goes to consumers as it is.
 //! A line has no newline: those between JSON tokens become spaces, and inside a JSON string a raw
 //! newline is not valid.
 
 use std::fmt;
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memchr_iter, memchr2, memmem};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-const TRACE: &[u8] = br#"{"traceId":""#;
+const PRODUCER: &[u8] = br#"{"producerSub":""#;
+const TRACE: &[u8] = br#""traceId":""#;
 /// With both quotes and the comma behind it.
 const TRACE_BYTES: usize = TRACE.len() + 36 + 2;
 const TRANSACTION: &[u8] = br#""transactionId":"#;
@@ -50,20 +52,34 @@ impl LineParts {
     }
 }
 
+/// What the lines of one request have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin<'a> {
+    /// The subject of the producer's token as JSON, with its quotes.
+    pub producer_sub: Option<&'a str>,
+    /// Needs no escapes.
+    pub traceparent: Option<&'a str>,
+}
+
 /// Appends a message's line to `out`. `payload` is valid JSON text and `trace_id` a hyphenated
-/// UUID; `traceparent` needs no escapes.
+/// UUID.
 pub fn write(
     out: &mut Vec<u8>,
     transaction_id: Option<&str>,
     trace_id: Option<&str>,
-    traceparent: Option<&str>,
+    origin: Origin<'_>,
     payload: &str,
 ) -> LineParts {
     let start = out.len();
     out.push(b'{');
+    if let Some(subject) = origin.producer_sub {
+        out.extend_from_slice(&PRODUCER[1..PRODUCER.len() - 1]);
+        out.extend_from_slice(subject.as_bytes());
+        out.push(b',');
+    }
     let trace_id = trace_id.map(|id| {
         debug_assert_eq!(id.len(), 36);
-        out.extend_from_slice(&TRACE[1..TRACE.len() - 1]);
+        out.extend_from_slice(&TRACE[..TRACE.len() - 1]);
         let at = json_string(out, id);
         out.push(b',');
         at
@@ -74,7 +90,7 @@ pub fn write(
         out.push(b',');
         at
     });
-    if let Some(traceparent) = traceparent {
+    if let Some(traceparent) = origin.traceparent {
         out.extend_from_slice(br#""traceparent":""#);
         out.extend_from_slice(traceparent.as_bytes());
         out.extend_from_slice(b"\",");
@@ -90,8 +106,8 @@ pub fn write(
 /// Appends a line that is in `out` already once more, with a transactionId that needs no escapes.
 pub(super) fn write_named(out: &mut Vec<u8>, parts: &LineParts, transaction_id: &str) -> LineParts {
     debug_assert!(parts.transaction_id.is_none());
-    // Behind the traceId and its comma, or behind the brace.
-    let name_at = parts.trace_id.as_ref().map_or(parts.line.start + 1, |at| at.end + 1);
+    let line = &out[parts.line.clone()];
+    let name_at = parts.line.start + behind_trace(line, behind_producer(line)).0;
     let start = out.len();
     out.extend_from_within(parts.line.start..name_at);
     out.extend_from_slice(TRANSACTION);
@@ -131,15 +147,42 @@ pub fn json_string(out: &mut Vec<u8>, text: &str) -> Range<usize> {
 /// What a line holds besides its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
+    pub producer_sub: bool,
     pub trace_id: bool,
     pub transaction_id: bool,
 }
 
 pub fn held(line: &[u8]) -> Held {
-    let trace_id = line.starts_with(TRACE);
-    let behind = if trace_id { TRACE_BYTES } else { 1 };
-    let transaction_id = line.get(behind..).is_some_and(|rest| rest.starts_with(TRANSACTION));
-    Held { trace_id, transaction_id }
+    let behind = behind_producer(line);
+    let (behind, trace_id) = behind_trace(line, behind);
+    let transaction_id = begins_at(line, behind, TRANSACTION);
+    Held { producer_sub: line.starts_with(PRODUCER), trace_id, transaction_id }
+}
+
+fn begins_at(line: &[u8], at: usize, name: &[u8]) -> bool {
+    line.get(at..).is_some_and(|rest| rest.starts_with(name))
+}
+
+/// Where what follows the producerSub begins, or what follows the brace where there is none.
+fn behind_producer(line: &[u8]) -> usize {
+    let Some(rest) = line.strip_prefix(PRODUCER) else { return 1 };
+    let mut end = 0;
+    while let Some(at) = memchr2(b'"', b'\\', &rest[end..]) {
+        end += at;
+        if rest[end] == b'"' {
+            break;
+        }
+        // What is escaped is a character of the text.
+        end = (end + 2).min(rest.len());
+    }
+    // The quote and the comma.
+    PRODUCER.len() + end + 2
+}
+
+/// Where what follows the traceId begins, and whether there is one, if it would be at `at`.
+fn behind_trace(line: &[u8], at: usize) -> (usize, bool) {
+    let has = begins_at(line, at, TRACE);
+    (if has { at + TRACE_BYTES } else { at }, has)
 }
 
 /// Where the data of a line is. No member in front of it can hold these bytes: a quote inside a
@@ -152,11 +195,10 @@ pub fn data(line: &[u8]) -> Option<Range<usize>> {
 /// The transactionId that the producer chose, or `None` when it is the message's own id. The
 /// beginning of a line will do if it holds the transactionId.
 pub fn transaction_id(line: &[u8]) -> Option<String> {
-    let Held { trace_id, transaction_id } = held(line);
-    if !transaction_id {
+    let (behind, _) = behind_trace(line, behind_producer(line));
+    if !begins_at(line, behind, TRANSACTION) {
         return None;
     }
-    let behind = if trace_id { TRACE_BYTES } else { 1 };
     let text = line.get(behind + TRANSACTION.len()..)?;
     serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()
 }
@@ -251,21 +293,30 @@ mod tests {
     #[test]
     fn a_line_tells_what_it_holds() {
         let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        for (transaction, trace, traceparent) in [
+        let subjects =
+            [None, Some("a"), Some("\"data\":\\"), Some("\\\""), Some("é\",\"traceId\":\"")];
+        let ids = [
             (None, None, None),
             (Some("t\"1"), None, Some(traceparent)),
             (Some("\"data\":\\\"data"), None, None),
             (None, Some(TRACE_ID), None),
             (None, None, Some(traceparent)),
             (Some("é"), Some(TRACE_ID), Some(traceparent)),
-        ] {
+        ];
+        for (subject, (transaction, trace, traceparent)) in
+            subjects.iter().flat_map(|subject| ids.map(|ids| (*subject, ids)))
+        {
             let mut out = b"before".to_vec();
             let payload = "{\"data\":\n[1,\n2]}";
-            let parts = write(&mut out, transaction, trace, traceparent, payload);
+            let subject_json = subject.map(|text| serde_json::Value::from(text).to_string());
+            let origin = Origin { producer_sub: subject_json.as_deref(), traceparent };
+            let parts = write(&mut out, transaction, trace, origin, payload);
             let line = &out[parts.line.clone()];
             let value: serde_json::Value = serde_json::from_slice(line).unwrap();
             assert_eq!(value["data"], serde_json::json!({"data": [1, 2]}));
-            assert_eq!(value.get("traceparent").and_then(|value| value.as_str()), traceparent);
+            let text = |name| value.get(name).and_then(|value| value.as_str());
+            assert_eq!(text("traceparent"), traceparent);
+            assert_eq!(text("producerSub"), subject);
             assert_eq!(&out[parts.data.clone()], b"{\"data\": [1, 2]}");
             let data = data(line).unwrap();
             assert_eq!(line[data], out[parts.data.clone()]);
@@ -274,7 +325,11 @@ mod tests {
             assert!(!line.contains(&b'\n'));
             assert_eq!(
                 held(line),
-                Held { trace_id: trace.is_some(), transaction_id: transaction.is_some() }
+                Held {
+                    producer_sub: subject.is_some(),
+                    trace_id: trace.is_some(),
+                    transaction_id: transaction.is_some()
+                }
             );
             assert_eq!(transaction_id(line).as_deref(), transaction);
             let text = |range: &Range<usize>| {
@@ -288,8 +343,10 @@ mod tests {
     #[test]
     fn data_that_looks_like_an_envelope_is_not_mistaken_for_one() {
         let mut out = Vec::new();
-        write(&mut out, None, None, None, "{\"transactionId\":\"x\",\"traceId\":\"y\"}");
-        assert_eq!(held(&out), Held { trace_id: false, transaction_id: false });
+        let payload = "{\"transactionId\":\"x\",\"traceId\":\"y\",\"producerSub\":\"z\"}";
+        write(&mut out, None, None, Origin::default(), payload);
+        let nothing = Held { producer_sub: false, trace_id: false, transaction_id: false };
+        assert_eq!(held(&out), nothing);
         assert_eq!(transaction_id(&out), None);
     }
 
@@ -297,11 +354,16 @@ mod tests {
     fn a_line_is_named_afterwards_as_if_it_had_been_at_once() {
         let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         for trace in [None, Some(TRACE_ID)] {
-            for traceparent in [None, Some(traceparent)] {
+            for origin in [
+                Origin::default(),
+                Origin { producer_sub: None, traceparent: Some(traceparent) },
+                Origin { producer_sub: Some(r#""a\"""#), traceparent: Some(traceparent) },
+                Origin { producer_sub: Some(r#""a""#), traceparent: None },
+            ] {
                 let mut at_once = Vec::new();
-                let expected = write(&mut at_once, Some("name"), trace, traceparent, "[1]");
+                let expected = write(&mut at_once, Some("name"), trace, origin, "[1]");
                 let mut out = b"before".to_vec();
-                let parts = write(&mut out, None, trace, traceparent, "[1]");
+                let parts = write(&mut out, None, trace, origin, "[1]");
                 let named = write_named(&mut out, &parts, "name");
                 assert_eq!(out[named.line.clone()], at_once);
                 assert_eq!(named, expected.moved_to(named.line.start));
@@ -318,14 +380,30 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_cut_off_holds_what_is_there() {
+        let mut out = Vec::new();
+        let origin = Origin { producer_sub: Some(r#""a\\\"b""#), traceparent: None };
+        write(&mut out, Some("t"), Some(TRACE_ID), origin, "1");
+        for end in 0..out.len() {
+            let cut = &out[..end];
+            let Held { producer_sub, trace_id, transaction_id } = held(cut);
+            assert!(producer_sub || !trace_id && !transaction_id);
+            assert!(super::transaction_id(cut).is_none_or(|id| id == "t"));
+        }
+    }
+
+    #[test]
     fn a_redriven_line_keeps_all_but_its_transaction_id() {
         let data = r#"{ "a" : 1.50, "transactionId":"x", "a":"\u00e9\/" }"#;
         for trace in [None, Some(TRACE_ID)] {
             let mut first = Vec::new();
-            write(&mut first, Some("t\"1"), trace, None, data);
+            let origin = Origin { producer_sub: Some(r#""me""#), traceparent: None };
+            write(&mut first, Some("t\"1"), trace, origin, data);
             let second = redriven(std::str::from_utf8(&first).unwrap(), "t\"1");
-            let expected = Held { trace_id: trace.is_some(), transaction_id: false };
+            let expected =
+                Held { producer_sub: true, trace_id: trace.is_some(), transaction_id: false };
             assert_eq!(held(&second), expected);
+            assert!(second.starts_with(br#"{"producerSub":"me","#));
             let end = format!(r#""redrivenFrom":"t\"1","data":{data}}}"#);
             assert!(second.ends_with(end.as_bytes()));
             // Only the last of its transactionIds is kept.

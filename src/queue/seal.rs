@@ -103,7 +103,9 @@ mod tests {
         for (n, id) in transaction_ids.iter().enumerate() {
             let trace_id = n.is_multiple_of(3).then_some(TRACE_ID);
             let payload = format!("{{\"secret\":\n{n}}}");
-            let parts = line::write(&mut request.lines, *id, trace_id, None, &payload);
+            let producer_sub = n.is_multiple_of(4).then_some(r#""me""#);
+            let origin = line::Origin { producer_sub, traceparent: None };
+            let parts = line::write(&mut request.lines, *id, trace_id, origin, &payload);
             request.items.push(PushItem { target: n % 2, transaction: None, parts });
         }
         request

@@ -22,7 +22,7 @@ fn pending(encrypted: [bool; 2]) -> Pending {
     let mut request =
         PushRequest { lines: Vec::new(), items: Vec::new(), targets: vec![target], arrived: None };
     for encrypted in encrypted {
-        let parts = line::write(&mut request.lines, None, None, None, "1");
+        let parts = line::write(&mut request.lines, None, None, line::Origin::default(), "1");
         let parts = LineParts { encrypted, ..parts };
         request.items.push(PushItem { target: 0, transaction: None, parts });
     }
