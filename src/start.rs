@@ -48,6 +48,8 @@ pub enum StartError {
     Migration { version: i32, reason: String },
     #[error("cannot wait for signals: {reason}; raise the limit of processes and threads")]
     Signals { reason: String },
+    #[error("cannot start the thread that {what}: {reason}; raise the limit of threads")]
+    Thread { what: &'static str, reason: String },
     #[error("{setting}: {reason}")]
     Setting { setting: &'static str, reason: String },
     #[error("cannot start core {core}: {reason}")]
