@@ -4,6 +4,7 @@
 //! option wins over its variable, and an empty variable counts as unset. What is wrong with a
 //! setting is said in one line, because these lines end up in container logs.
 
+mod auth;
 mod http;
 mod options;
 mod tls;
@@ -17,6 +18,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use tokio_postgres::config::Host;
 
+use crate::auth::Settings as AuthSettings;
 use crate::buffer;
 use crate::encryption::{Key, Keys};
 use crate::http::Origins;
@@ -132,6 +134,8 @@ pub struct Config {
     /// How long a push waits for the database before it goes to the buffer.
     pub push_patience: Duration,
     pub chores: maintenance::Settings,
+    /// `None` when requests need no token.
+    pub auth: Option<AuthSettings>,
     /// How long requests in flight may take when the server stops.
     pub stop_limit: Duration,
     /// Whether each worker is bound to a CPU of its own.
@@ -297,6 +301,7 @@ impl TryFrom<Options> for Config {
                 eviction_interval: Duration::from_millis(options.eviction_interval),
                 eviction_messages_max: options.eviction_batch_size.into(),
             },
+            auth: options.auth.settings()?,
             stop_limit: Duration::from_millis(options.stop_limit_ms),
             pin_cores: options.pin_cores,
             log_level: database.log_level,
@@ -575,6 +580,42 @@ mod tests {
                 assert!(error.starts_with(variable) && !error.contains(&short), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn tokens_need_a_key_of_their_kind() {
+        let with = |options: &[&str]| {
+            let all: Vec<&str> = ["--jwt-enabled", "true"].iter().chain(options).copied().collect();
+            read(&all).map(|config| config.auth.expect("it is on").algorithms.len())
+        };
+        let (secret, url) = (["--jwt-secret", "s"], ["--jwt-jwks-url", "https://keys.example/"]);
+        let [hs, rs, ed, auto] =
+            ["HS256", "RS256", "EdDSA", "auto"].map(|name| ["--jwt-algorithm", name]);
+        for (options, algorithms) in [
+            ([secret, hs].concat(), 1),
+            ([url, rs].concat(), 3),
+            ([url, ed].concat(), 1),
+            ([url, auto].concat(), 4),
+            ([secret, auto].concat(), 1),
+            ([&secret[..], &url, &auto].concat(), 5),
+        ] {
+            assert_eq!(with(&options), Ok(algorithms), "{options:?}");
+        }
+        for options in
+            [[&url[..], &hs].concat(), [&secret[..], &rs].concat(), auto.to_vec(), vec![]]
+        {
+            assert!(with(&options).unwrap_err().starts_with("JWT_ALGORITHM: "), "{options:?}");
+        }
+        for bad in ["keys.example", "ftp://keys.example/", "https://", ""] {
+            let options = [&["--jwt-jwks-url", bad][..], &rs].concat();
+            assert!(with(&options).unwrap_err().starts_with("JWT_JWKS_URL: "), "{bad}");
+        }
+        let pem = [&["--jwt-public-key", "-----BEGIN PUBLIC KEY-----"][..], &rs].concat();
+        assert!(with(&pem).unwrap_err().starts_with("JWT_PUBLIC_KEY: "));
+        assert!(read(&["--jwt-enabled", "yes"]).unwrap_err().contains("JWT_ENABLED"));
+        assert!(read(&secret).unwrap().auth.is_none());
+        let config = read(&["--jwt-enabled", "true", "--jwt-secret", "very-secret"]).unwrap();
+        assert!(!format!("{config:?}").contains("very-secret"));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::envelope::{self, BadRequest};
-use super::{Answer, Error};
+use super::{Answer, Caller, Error, Operation};
+use crate::auth::Right;
 use crate::http::Status;
 use crate::ids::{PartitionId, TransactionName};
 use crate::queue::{AckEntry, AckRequest, Acked, Engine, Queue, Refusal, Settled};
@@ -95,6 +96,13 @@ impl Plan {
             self.parts.len() - 1
         });
         &mut self.parts[at]
+    }
+
+    pub fn operation(self, caller: &Caller) -> Operation {
+        let limited = caller.is_limited();
+        let partitions: Vec<_> =
+            self.parts.iter().filter(|_| limited).map(|part| part.partition).collect();
+        Operation::Ack(self).guarded(caller, Right::Pop, partitions)
     }
 
     pub async fn run(self, engine: &Rc<Engine>, answer: &mut Answer<'_>) -> Result<(), Error> {

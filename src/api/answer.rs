@@ -44,6 +44,11 @@ impl<'a> Answer<'a> {
         self.options.cacheable = true;
     }
 
+    /// How the client is to say who it is, RFC 9110 section 11.6.1.
+    pub fn challenge(&mut self, with: &'static [(&'static str, &'static str)]) {
+        self.options.headers = with;
+    }
+
     /// What was answered, once it was.
     pub fn status(&self) -> Option<Status> {
         self.status

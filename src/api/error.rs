@@ -3,11 +3,16 @@
 
 use super::Answer;
 use super::envelope::BadRequest;
+use crate::auth::{Forbidden, Refusal};
 use crate::http::Status;
 use crate::http::response::RETRY_AFTER_SECONDS;
 use crate::metrics::Limit;
 use crate::pg::{self, Verdict};
 use crate::queue;
+
+/// RFC 6750 section 3.
+const BEARER: &[(&str, &str)] = &[("WWW-Authenticate", "Bearer")];
+const BEARER_INVALID: &[(&str, &str)] = &[("WWW-Authenticate", "Bearer error=\"invalid_token\"")];
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +30,12 @@ pub enum Error {
     /// A bound on what clients may have at one time.
     #[error("{}", limit_text(*.0))]
     Limit(Limit),
+    /// Nobody knows who sent the request.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is known, and it may not do this.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     #[error(transparent)]
     Queue(#[from] queue::Error),
 }
@@ -55,6 +66,12 @@ impl Error {
             Self::Limit(Limit::AddressPolls) => (Status::TooManyRequests, "too_many_polls"),
             Self::Limit(_) => (Status::ServiceUnavailable, "overloaded"),
             Self::UnknownMethod => (Status::NotImplemented, "method_unknown"),
+            Self::Refused(Refusal::Missing) => (Status::Unauthorized, "authentication_required"),
+            Self::Refused(Refusal::KeysUnavailable) => {
+                (Status::InternalServerError, "keys_unavailable")
+            }
+            Self::Refused(_) => (Status::Unauthorized, "invalid_token"),
+            Self::Forbidden(_) => (Status::Forbidden, "forbidden"),
             Self::Queue(queue::Error::Overloaded) => (Status::ServiceUnavailable, "overloaded"),
             Self::Queue(queue::Error::EncryptionUnavailable) => {
                 (Status::ServiceUnavailable, "encryption_unavailable")
@@ -69,10 +86,17 @@ impl Error {
         }
     }
 
+    /// Whether the same request may be let in once newer keys for tokens are known.
+    pub fn wants_keys(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.wants_keys())
+    }
+
     pub fn write(&self, answer: &mut Answer<'_>) {
         let (status, code) = self.verdict();
         match self {
             Self::MethodNotAllowed { allow } => answer.allow(allow),
+            Self::Refused(Refusal::Missing) => answer.challenge(BEARER),
+            Self::Refused(_) if status == Status::Unauthorized => answer.challenge(BEARER_INVALID),
             _ if may_retry(status) => answer.retry_after(RETRY_AFTER_SECONDS),
             _ => {}
         }

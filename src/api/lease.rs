@@ -6,18 +6,20 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Error, Operation, Reply, envelope, parameters};
+use super::{Caller, Error, Operation, Reply, envelope, parameters};
+use crate::auth::Right;
 use crate::http::Status;
 use crate::ids;
 use crate::pg::{self, Extended};
 use crate::queue;
 
-pub fn extend(lease: &str, body: &[u8]) -> Result<Operation, Error> {
+pub fn extend(lease: &str, body: &[u8], caller: &Caller) -> Result<Operation, Error> {
     let lease = parameters::path_text("leaseId", lease)?.into_owned();
     let ms = envelope::extend_ms(body)?;
-    Ok(Operation::task(async move |engine| {
-        let id = Uuid::try_parse(&lease).ok();
-        let extended = match id.and_then(|id| Some((id, ids::lease_partition(id)?))) {
+    let id = Uuid::try_parse(&lease).ok();
+    let found = id.and_then(|id| Some((id, ids::lease_partition(id)?)));
+    let operation = Operation::task(async move |engine| {
+        let extended = match found {
             // A text that cannot be an id of ours names no lease.
             None => Extended::NotFound,
             Some((id, partition)) => engine
@@ -26,7 +28,9 @@ pub fn extend(lease: &str, body: &[u8]) -> Result<Operation, Error> {
                 .map_err(queue::Error::from)?,
         };
         Ok(answer(&lease, extended))
-    }))
+    });
+    // The partitions of one lease are of one queue.
+    Ok(operation.guarded(caller, Right::Pop, found.map(|(_, partition)| partition)))
 }
 
 fn answer(lease: &str, extended: Extended) -> Reply {

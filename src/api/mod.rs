@@ -5,6 +5,7 @@
 //! carries it out and writes the answer. Knows no socket and no SQL. Status codes are chosen in
 //! `error.rs`, except for what an operation says when it succeeds.
 
+mod access;
 pub mod ack;
 mod admin;
 mod answer;
@@ -32,6 +33,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use access::{Caller, Needs, Sender};
 pub use answer::Answer;
 pub use error::Error;
 pub use route::ROUTES;
@@ -39,9 +41,11 @@ pub use route::ROUTES;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::Serialize;
 
+use crate::auth::{Gate, Right};
 use crate::http::{Method, Request, Status};
 use crate::metrics::{Family, View};
 use crate::queue::{Engine, PopRequest, Popped, PushPlan, StartChoice};
+use access::Guard;
 use route::{Endpoint, Matched};
 use trace_context::traceparent;
 
@@ -81,6 +85,8 @@ pub enum Operation {
     Ack(ack::Plan),
     DeleteQueue(String),
     Task(Task),
+    /// An operation with a question before it.
+    Guarded(Guard, Box<Operation>),
     /// What the methods of a path are.
     Options {
         allow: &'static str,
@@ -99,10 +105,12 @@ impl Undo {
     }
 }
 
-/// Understands a request that came at `arrived`, and says what it is to be counted under.
+/// Understands a request that came at `arrived`, and says what it is to be counted under. With a
+/// `gate` its sender must be known.
 pub fn read(
     engine: &Engine,
     settings: &Settings,
+    gate: Option<&Gate>,
     request: &Request<'_>,
     arrived: Instant,
 ) -> (Family, Result<Operation, Error>) {
@@ -114,7 +122,11 @@ pub fn read(
         Ok(matched) => matched,
         Err(error) => return (Family::Unknown, Err(error)),
     };
-    let operation = read_matched(engine, settings, request, arrived, &matched);
+    let Matched { needs, captures, .. } = matched;
+    let operation = access::admit(gate, needs, &captures, request, arrived).and_then(|caller| {
+        let operation = read_matched(engine, settings, request, arrived, &matched, &caller)?;
+        operation.guarded_by(needs, &caller, [captures[0], captures[1]])
+    });
     let family = match &operation {
         Ok(operation) if operation.waits() => Family::PopWait,
         _ => matched.endpoint.family(),
@@ -127,28 +139,33 @@ fn read_matched(
     settings: &Settings,
     request: &Request<'_>,
     arrived: Instant,
-    Matched { endpoint, captures }: &Matched<'_>,
+    Matched { endpoint, captures, .. }: &Matched<'_>,
+    caller: &Caller,
 ) -> Result<Operation, Error> {
+    let sender = || Sender { caller, traceparent: traceparent(request) };
     match endpoint {
         Endpoint::Health => Ok(Operation::Health),
         Endpoint::Metrics => Ok(Operation::Metrics(View::Json)),
         Endpoint::MetricsPrometheus => Ok(Operation::Metrics(View::Prometheus)),
-        Endpoint::Configure => Ok(Operation::Configure(envelope::configure(request.body())?)),
+        Endpoint::Configure => {
+            let configure = envelope::configure(request.body())?;
+            caller.allow(Right::Admin, Some(&configure.queue))?;
+            Ok(Operation::Configure(configure))
+        }
         Endpoint::Push => {
-            let trace = traceparent(request);
-            push::read(engine, settings, request.body(), trace, arrived).map(Operation::Push)
+            push::read(engine, settings, request.body(), sender(), arrived).map(Operation::Push)
         }
         Endpoint::PopQueue => pop::read(settings, captures[0], None, request.query(), arrived),
         Endpoint::PopFilter => pop::read_filter(settings, request.query(), arrived),
         Endpoint::PopPartition => {
             pop::read(settings, captures[0], Some(captures[1]), request.query(), arrived)
         }
-        Endpoint::Ack => Ok(Operation::Ack(ack::Plan::one(request.body())?)),
-        Endpoint::AckBatch => Ok(Operation::Ack(ack::Plan::batch(request.body())?)),
+        Endpoint::Ack => Ok(ack::Plan::one(request.body())?.operation(caller)),
+        Endpoint::AckBatch => Ok(ack::Plan::batch(request.body())?.operation(caller)),
         Endpoint::Transaction => {
-            transaction::read(engine, settings, request.body(), traceparent(request), arrived)
+            transaction::read(engine, settings, request.body(), sender(), arrived)
         }
-        Endpoint::ExtendLease => lease::extend(captures[0], request.body()),
+        Endpoint::ExtendLease => lease::extend(captures[0], request.body(), caller),
         Endpoint::Groups => groups::list(request.query()),
         Endpoint::GroupsLagging => groups::lagging(request.query()),
         Endpoint::Group => groups::partitions(captures[0], request.query()),
@@ -176,7 +193,7 @@ fn read_matched(
             let message = [captures[0], captures[1]];
             dead_letters::set_aside(settings, message, request.query(), request.body())
         }
-        Endpoint::RecordTrace => traces::record(request.body()),
+        Endpoint::RecordTrace => traces::record(request.body(), caller),
         Endpoint::TracesOfMessage => {
             traces::of_message([captures[0], captures[1]], request.query())
         }
@@ -207,7 +224,18 @@ impl Operation {
 
     /// Carries it out and writes the answer.
     pub async fn run(self, engine: &Rc<Engine>, answer: &mut Answer<'_>) -> Option<Undo> {
-        let outcome = match self {
+        let operation = match self {
+            Self::Guarded(guard, operation) => match guard.check(engine).await {
+                Ok(()) => *operation,
+                Err(error) => {
+                    error.write(answer);
+                    return None;
+                }
+            },
+            operation => operation,
+        };
+        let outcome = match operation {
+            Self::Guarded(..) => unreachable!("an operation is guarded once"),
             Self::Health => {
                 health::run(engine, answer).await;
                 Ok(None)

@@ -6,7 +6,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::envelope::{self, PushItem as Item};
-use super::{Answer, Error, Settings, error};
+use super::{Answer, Error, Sender, Settings, error};
+use crate::auth::{Forbidden, Right};
 use crate::http::Status;
 use crate::ids::{self, Offset, TransactionName};
 use crate::queue::{Engine, PushItem, PushPlan, Pushed, Stored, line};
@@ -15,23 +16,27 @@ use crate::queue::{Engine, PushItem, PushPlan, Pushed, Stored, line};
 const LINE_BYTES: usize = 64;
 /// What a traceparent adds to each line, with its name.
 const TRACEPARENT_BYTES: usize = 72;
+/// What a producerSub adds to each line, beside itself.
+const PRODUCER_BYTES: usize = 16;
 
 pub fn read(
     engine: &Engine,
     settings: &Settings,
     body: &[u8],
-    traceparent: Option<&str>,
+    sender: Sender<'_>,
     arrived: Instant,
 ) -> Result<PushPlan, Error> {
     let items = envelope::push(body, settings.push_items_max)?;
-    let line_bytes = LINE_BYTES + traceparent.map_or(0, |_| TRACEPARENT_BYTES);
+    let line_bytes = LINE_BYTES
+        + sender.traceparent.map_or(0, |_| TRACEPARENT_BYTES)
+        + sender.caller.subject().map_or(0, |subject| PRODUCER_BYTES + subject.len());
     let mut plan = PushPlan {
         lines: Vec::with_capacity(body.len() + line_bytes * items.len()),
         items: Vec::with_capacity(items.len()),
         targets: Vec::new(),
         arrived: Some(arrived),
     };
-    plan_items(engine, &mut plan, items, traceparent);
+    plan_items(engine, &mut plan, items, sender)?;
     Ok(plan)
 }
 
@@ -40,9 +45,10 @@ pub(super) fn plan_items<'a>(
     engine: &Engine,
     plan: &mut PushPlan,
     items: impl IntoIterator<Item = Item<'a>>,
-    traceparent: Option<&str>,
-) {
-    let origin = line::Origin { producer_sub: None, traceparent };
+    sender: Sender<'_>,
+) -> Result<(), Forbidden> {
+    let origin =
+        line::Origin { producer_sub: sender.caller.subject(), traceparent: sender.traceparent };
     let mut last: Option<(Cow<'_, str>, Cow<'_, str>)> = None;
     for item in items {
         let Item { queue, partition, payload, transaction_id, trace_id } = item;
@@ -50,6 +56,7 @@ pub(super) fn plan_items<'a>(
         let parts = line::write(&mut plan.lines, transaction, trace, origin, payload);
         let place = (queue, partition);
         if last.as_ref() != Some(&place) {
+            sender.caller.allow(Right::Push, Some(&place.0))?;
             plan.targets.push(engine.push_target(&place.0, &place.1));
             last = Some(place);
         }
@@ -59,6 +66,7 @@ pub(super) fn plan_items<'a>(
             parts,
         });
     }
+    Ok(())
 }
 
 pub async fn run(engine: &Engine, plan: PushPlan, answer: &mut Answer<'_>) -> Result<(), Error> {

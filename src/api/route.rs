@@ -4,6 +4,7 @@
 //! once.
 
 use super::Error;
+use super::access::{Needs, Scope};
 use super::admin::Look;
 use crate::http::Method;
 use crate::metrics::Family;
@@ -14,6 +15,8 @@ pub struct Route {
     /// Segments that begin with `:` capture.
     pub pattern: &'static str,
     pub(super) endpoint: Endpoint,
+    /// What its sender must be allowed to.
+    pub needs: Needs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,69 +76,69 @@ impl Endpoint {
     }
 }
 
-const fn route(method: Method, pattern: &'static str, endpoint: Endpoint) -> Route {
-    Route { method, pattern, endpoint }
+const fn route(method: Method, pattern: &'static str, endpoint: Endpoint, needs: Needs) -> Route {
+    Route { method, pattern, endpoint, needs }
 }
 
 // Each on one line, however long: so they are a table, and `tests/tidy.rs` reads it.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
-    route(Method::Post, "/api/v1/push", Endpoint::Push),
-    route(Method::Post, "/api/v1/push-legacy", Endpoint::Push),
-    route(Method::Get, "/api/v1/pop", Endpoint::PopFilter),
-    route(Method::Get, "/api/v1/pop/queue/:queue", Endpoint::PopQueue),
-    route(Method::Get, "/api/v1/pop/queue/:queue/partition/:partition", Endpoint::PopPartition),
-    route(Method::Post, "/api/v1/ack/batch", Endpoint::AckBatch),
-    route(Method::Post, "/api/v1/ack", Endpoint::Ack),
-    route(Method::Post, "/api/v1/transaction", Endpoint::Transaction),
-    route(Method::Post, "/api/v1/lease/:leaseId/extend", Endpoint::ExtendLease),
-    route(Method::Post, "/api/v1/configure", Endpoint::Configure),
-    route(Method::Get, "/api/v1/consumer-groups", Endpoint::Groups),
-    route(Method::Get, "/api/v1/consumer-groups/lagging", Endpoint::GroupsLagging),
-    route(Method::Get, "/api/v1/consumer-groups/:group", Endpoint::Group),
-    route(Method::Delete, "/api/v1/consumer-groups/:group", Endpoint::DeleteGroup),
-    route(Method::Delete, "/api/v1/consumer-groups/:group/queues/:queue", Endpoint::DeleteGroupInQueue),
-    route(Method::Post, "/api/v1/consumer-groups/:group/subscription", Endpoint::SubscribeGroup),
-    route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/seek", Endpoint::SeekQueue),
-    route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/partitions/:partition/seek", Endpoint::SeekPartition),
-    route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue),
-    route(Method::Get, "/api/v1/resources/overview", Endpoint::Look(Look::Overview)),
-    route(Method::Get, "/api/v1/resources/queues", Endpoint::Look(Look::Queues)),
-    route(Method::Get, "/api/v1/resources/queues/:queue", Endpoint::Look(Look::Queue)),
-    route(Method::Get, "/api/v1/resources/queues/:queue/depth", Endpoint::Look(Look::QueueDepth)),
-    route(Method::Get, "/api/v1/resources/namespaces", Endpoint::Look(Look::Namespaces)),
-    route(Method::Get, "/api/v1/resources/tasks", Endpoint::Look(Look::Tasks)),
-    route(Method::Get, "/api/v1/resources/partitions", Endpoint::Look(Look::Partitions)),
-    route(Method::Get, "/api/v1/status", Endpoint::Look(Look::Status)),
-    route(Method::Get, "/api/v1/status/queues", Endpoint::Look(Look::StatusOfQueues)),
-    route(Method::Get, "/api/v1/status/queues/:queue", Endpoint::Look(Look::StatusOfQueue)),
-    route(Method::Get, "/api/v1/status/queues/:queue/messages", Endpoint::Look(Look::MessagesOfQueue)),
-    route(Method::Get, "/api/v1/status/analytics", Endpoint::Look(Look::Analytics)),
-    route(Method::Post, "/api/v1/stats/refresh", Endpoint::Look(Look::RefreshStats)),
-    route(Method::Delete, "/api/v1/queues/:queue/clear", Endpoint::Look(Look::ClearQueue)),
-    route(Method::Get, "/api/v1/queues/:queue/blocked", Endpoint::Look(Look::Blocked)),
-    route(Method::Post, "/api/v1/queues/:queue/blocked", Endpoint::Look(Look::Unblock)),
-    route(Method::Get, "/api/v1/dlq", Endpoint::DeadLetters),
-    route(Method::Delete, "/api/v1/dlq", Endpoint::PurgeDeadLetters),
-    route(Method::Post, "/api/v1/dlq/redrive", Endpoint::RedriveDeadLetters),
-    route(Method::Get, "/api/v1/messages", Endpoint::Look(Look::Messages)),
-    route(Method::Get, "/api/v1/messages/:partitionId/:transactionId", Endpoint::Look(Look::Message)),
-    route(Method::Delete, "/api/v1/messages/:partitionId/:transactionId", Endpoint::Look(Look::DeleteMessage)),
-    route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/retry", Endpoint::Retry),
-    route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/dlq", Endpoint::SetAside),
-    route(Method::Post, "/api/v1/traces", Endpoint::RecordTrace),
-    route(Method::Get, "/api/v1/traces/names", Endpoint::TraceNames),
-    route(Method::Get, "/api/v1/traces/by-name/:traceName", Endpoint::TracesOfName),
-    route(Method::Get, "/api/v1/traces/:partitionId/:transactionId", Endpoint::TracesOfMessage),
-    route(Method::Get, "/api/v1/status/buffers", Endpoint::BufferStatus),
-    route(Method::Get, "/api/v1/system/maintenance", Endpoint::Maintenance),
-    route(Method::Post, "/api/v1/system/maintenance", Endpoint::SetMaintenance),
-    route(Method::Get, "/api/v1/system/maintenance/pop", Endpoint::PopMaintenance),
-    route(Method::Post, "/api/v1/system/maintenance/pop", Endpoint::SetPopMaintenance),
-    route(Method::Get, "/health", Endpoint::Health),
-    route(Method::Head, "/health", Endpoint::Health),
-    route(Method::Get, "/metrics", Endpoint::Metrics),
-    route(Method::Get, "/metrics/prometheus", Endpoint::MetricsPrometheus),
+    route(Method::Post, "/api/v1/push", Endpoint::Push, Needs::pushing(Scope::Body)),
+    route(Method::Post, "/api/v1/push-legacy", Endpoint::Push, Needs::pushing(Scope::Body)),
+    route(Method::Get, "/api/v1/pop", Endpoint::PopFilter, Needs::popping(Scope::Every)),
+    route(Method::Get, "/api/v1/pop/queue/:queue", Endpoint::PopQueue, Needs::popping(Scope::Path(0))),
+    route(Method::Get, "/api/v1/pop/queue/:queue/partition/:partition", Endpoint::PopPartition, Needs::popping(Scope::Path(0))),
+    route(Method::Post, "/api/v1/ack/batch", Endpoint::AckBatch, Needs::popping(Scope::Body)),
+    route(Method::Post, "/api/v1/ack", Endpoint::Ack, Needs::popping(Scope::Body)),
+    route(Method::Post, "/api/v1/transaction", Endpoint::Transaction, Needs::pushing(Scope::Body)),
+    route(Method::Post, "/api/v1/lease/:leaseId/extend", Endpoint::ExtendLease, Needs::popping(Scope::Body)),
+    route(Method::Post, "/api/v1/configure", Endpoint::Configure, Needs::changing(Scope::Body)),
+    route(Method::Get, "/api/v1/consumer-groups", Endpoint::Groups, Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/consumer-groups/lagging", Endpoint::GroupsLagging, Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/consumer-groups/:group", Endpoint::Group, Needs::reading(Scope::Every)),
+    route(Method::Delete, "/api/v1/consumer-groups/:group", Endpoint::DeleteGroup, Needs::administering(Scope::Every)),
+    route(Method::Delete, "/api/v1/consumer-groups/:group/queues/:queue", Endpoint::DeleteGroupInQueue, Needs::administering(Scope::Path(1))),
+    route(Method::Post, "/api/v1/consumer-groups/:group/subscription", Endpoint::SubscribeGroup, Needs::changing(Scope::Every)),
+    route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/seek", Endpoint::SeekQueue, Needs::changing(Scope::Path(1))),
+    route(Method::Post, "/api/v1/consumer-groups/:group/queues/:queue/partitions/:partition/seek", Endpoint::SeekPartition, Needs::changing(Scope::Path(1))),
+    route(Method::Delete, "/api/v1/resources/queues/:queue", Endpoint::DeleteQueue, Needs::administering(Scope::Path(0))),
+    route(Method::Get, "/api/v1/resources/overview", Endpoint::Look(Look::Overview), Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/resources/queues", Endpoint::Look(Look::Queues), Needs::reading(Scope::Query)),
+    route(Method::Get, "/api/v1/resources/queues/:queue", Endpoint::Look(Look::Queue), Needs::reading(Scope::Path(0))),
+    route(Method::Get, "/api/v1/resources/queues/:queue/depth", Endpoint::Look(Look::QueueDepth), Needs::reading(Scope::Path(0))),
+    route(Method::Get, "/api/v1/resources/namespaces", Endpoint::Look(Look::Namespaces), Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/resources/tasks", Endpoint::Look(Look::Tasks), Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/resources/partitions", Endpoint::Look(Look::Partitions), Needs::reading(Scope::Query)),
+    route(Method::Get, "/api/v1/status", Endpoint::Look(Look::Status), Needs::reading(Scope::Query)),
+    route(Method::Get, "/api/v1/status/queues", Endpoint::Look(Look::StatusOfQueues), Needs::reading(Scope::Query)),
+    route(Method::Get, "/api/v1/status/queues/:queue", Endpoint::Look(Look::StatusOfQueue), Needs::reading(Scope::Path(0))),
+    route(Method::Get, "/api/v1/status/queues/:queue/messages", Endpoint::Look(Look::MessagesOfQueue), Needs::reading(Scope::Path(0))),
+    route(Method::Get, "/api/v1/status/analytics", Endpoint::Look(Look::Analytics), Needs::reading(Scope::Query)),
+    route(Method::Post, "/api/v1/stats/refresh", Endpoint::Look(Look::RefreshStats), Needs::administering(Scope::Every)),
+    route(Method::Delete, "/api/v1/queues/:queue/clear", Endpoint::Look(Look::ClearQueue), Needs::administering(Scope::Path(0))),
+    route(Method::Get, "/api/v1/queues/:queue/blocked", Endpoint::Look(Look::Blocked), Needs::reading(Scope::Path(0))),
+    route(Method::Post, "/api/v1/queues/:queue/blocked", Endpoint::Look(Look::Unblock), Needs::changing(Scope::Path(0))),
+    route(Method::Get, "/api/v1/dlq", Endpoint::DeadLetters, Needs::reading(Scope::Query)),
+    route(Method::Delete, "/api/v1/dlq", Endpoint::PurgeDeadLetters, Needs::administering(Scope::Query)),
+    route(Method::Post, "/api/v1/dlq/redrive", Endpoint::RedriveDeadLetters, Needs::changing(Scope::Query)),
+    route(Method::Get, "/api/v1/messages", Endpoint::Look(Look::Messages), Needs::reading(Scope::Query)),
+    route(Method::Get, "/api/v1/messages/:partitionId/:transactionId", Endpoint::Look(Look::Message), Needs::reading(Scope::Message)),
+    route(Method::Delete, "/api/v1/messages/:partitionId/:transactionId", Endpoint::Look(Look::DeleteMessage), Needs::changing(Scope::Message)),
+    route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/retry", Endpoint::Retry, Needs::changing(Scope::Message)),
+    route(Method::Post, "/api/v1/messages/:partitionId/:transactionId/dlq", Endpoint::SetAside, Needs::changing(Scope::Message)),
+    route(Method::Post, "/api/v1/traces", Endpoint::RecordTrace, Needs::popping(Scope::Body)),
+    route(Method::Get, "/api/v1/traces/names", Endpoint::TraceNames, Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/traces/by-name/:traceName", Endpoint::TracesOfName, Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/traces/:partitionId/:transactionId", Endpoint::TracesOfMessage, Needs::reading(Scope::Message)),
+    route(Method::Get, "/api/v1/status/buffers", Endpoint::BufferStatus, Needs::reading(Scope::Every)),
+    route(Method::Get, "/api/v1/system/maintenance", Endpoint::Maintenance, Needs::administering(Scope::Every)),
+    route(Method::Post, "/api/v1/system/maintenance", Endpoint::SetMaintenance, Needs::administering(Scope::Every)),
+    route(Method::Get, "/api/v1/system/maintenance/pop", Endpoint::PopMaintenance, Needs::administering(Scope::Every)),
+    route(Method::Post, "/api/v1/system/maintenance/pop", Endpoint::SetPopMaintenance, Needs::administering(Scope::Every)),
+    route(Method::Get, "/health", Endpoint::Health, Needs::NOTHING),
+    route(Method::Head, "/health", Endpoint::Health, Needs::NOTHING),
+    route(Method::Get, "/metrics", Endpoint::Metrics, Needs::NOTHING),
+    route(Method::Get, "/metrics/prometheus", Endpoint::MetricsPrometheus, Needs::NOTHING),
 ];
 
 /// Captures of one pattern, at most.
@@ -144,6 +147,7 @@ const CAPTURES_MAX: usize = 3;
 #[derive(Debug)]
 pub(super) struct Matched<'a> {
     pub endpoint: Endpoint,
+    pub needs: Needs,
     pub captures: [&'a str; CAPTURES_MAX],
 }
 
@@ -153,7 +157,7 @@ pub(super) fn find(method: Method, path: &str) -> Result<Matched<'_>, Error> {
     for route in ROUTES {
         if let Some(captures) = captures(route.pattern, path) {
             if route.method == method {
-                return Ok(Matched { endpoint: route.endpoint, captures });
+                return Ok(Matched { endpoint: route.endpoint, needs: route.needs, captures });
             }
             known_path = true;
         }

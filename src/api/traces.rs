@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::parameters::{self, Query};
-use super::{Error, Operation, Reply, dead_letters, envelope, stored};
+use super::{Caller, Error, Operation, Reply, dead_letters, envelope, stored};
+use crate::auth::Right;
 use crate::encryption::Keys;
 use crate::http::Status;
 use crate::ids::{PartitionId, TransactionKey, TransactionName};
@@ -22,14 +23,14 @@ const NAMES_LIMIT_DEFAULT: i64 = 50;
 
 const MESSAGE: Error = Error::NotFound { what: "the message" };
 
-pub fn record(body: &[u8]) -> Result<Operation, Error> {
+pub fn record(body: &[u8], caller: &Caller) -> Result<Operation, Error> {
     let envelope::Trace { transaction_id, partition_id, consumer_group, event_type, data, names } =
         envelope::trace(body)?;
     let partition = PartitionId::parse(&partition_id);
     let transaction_id = transaction_id.into_owned();
     let (group, event_type) = (consumer_group.into_owned(), event_type.into_owned());
     let (data, names) = (data.to_owned(), names.into_iter().collect());
-    Ok(Operation::task(async move |engine| {
+    let operation = Operation::task(async move |engine| {
         let partition = partition.ok_or(MESSAGE)?;
         let worker_id = i32::try_from(engine.core()).unwrap_or(i32::MAX);
         let id = Uuid::new_v4();
@@ -61,7 +62,8 @@ pub fn record(body: &[u8]) -> Result<Operation, Error> {
             return Err(MESSAGE);
         }
         Ok(Reply::json(Status::Created, &json!({ "success": true, "traceId": id })))
-    }))
+    });
+    Ok(operation.guarded(caller, Right::Pop, partition))
 }
 
 pub fn of_message(captures: [&str; 2], query: Option<&str>) -> Result<Operation, Error> {

@@ -9,7 +9,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::envelope::{self, TransactionLimits};
-use super::{Error, Operation, Reply, Settings, ack, push};
+use super::{Error, Operation, Reply, Sender, Settings, ack, push};
+use crate::auth::{Forbidden, Right};
 use crate::http::Status;
 use crate::ids::{PartitionId, TransactionName};
 use crate::queue::line::json_string;
@@ -44,7 +45,7 @@ pub fn read(
     engine: &Engine,
     settings: &Settings,
     body: &[u8],
-    traceparent: Option<&str>,
+    sender: Sender<'_>,
     arrived: Instant,
 ) -> Result<Operation, Error> {
     let limits = TransactionLimits {
@@ -52,17 +53,19 @@ pub fn read(
         items: settings.push_items_max,
         leases: LEASES_MAX,
     };
-    let mut plan = Plan::new(engine, envelope::transaction(body, limits)?, traceparent);
+    let mut plan = Plan::new(engine, envelope::transaction(body, limits)?, sender)?;
     plan.transaction.pushes.arrived = Some(arrived);
-    Ok(Operation::task(async move |engine| plan.run(&engine).await))
+    let partitions = plan.partitions_if(sender.caller.is_limited());
+    let operation = Operation::task(async move |engine| plan.run(&engine).await);
+    Ok(operation.guarded(sender.caller, Right::Pop, partitions))
 }
 
 impl Plan {
     fn new(
         engine: &Engine,
         transaction: envelope::Transaction<'_>,
-        traceparent: Option<&str>,
-    ) -> Self {
+        sender: Sender<'_>,
+    ) -> Result<Self, Forbidden> {
         let envelope::Transaction { operations, required_leases } = transaction;
         let mut plan = Self {
             flat: Vec::with_capacity(operations.len()),
@@ -82,12 +85,12 @@ impl Plan {
                 envelope::Operation::Push(items) => {
                     let pushes = &mut plan.transaction.pushes;
                     let first = pushes.items.len();
-                    push::plan_items(engine, pushes, items, traceparent);
+                    push::plan_items(engine, pushes, items, sender)?;
                     plan.flat.extend((first..pushes.items.len()).map(Flat::Push));
                 }
             }
         }
-        plan
+        Ok(plan)
     }
 
     fn add_ack(&mut self, group: &Arc<str>, entry: envelope::AckEntry<'_>) {
@@ -110,6 +113,12 @@ impl Plan {
                 error: entry.error.map(std::borrow::Cow::into_owned),
             },
         });
+    }
+
+    /// The partitions of its acks, where they are `wanted`.
+    fn partitions_if(&self, wanted: bool) -> Vec<PartitionId> {
+        let acks = self.transaction.acks.iter().filter(|_| wanted);
+        acks.map(|ack| ack.partition).collect()
     }
 
     async fn run(self, engine: &Rc<Engine>) -> Result<Reply, Error> {

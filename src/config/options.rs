@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::auth::AuthOptions;
 use super::http::HttpOptions;
 use super::{LogFormat, LogLevel};
 
@@ -146,6 +147,9 @@ pub(super) struct Options {
     #[arg(long, env = "EVICTION_BATCH_SIZE", value_name = "COUNT", default_value_t = 1000,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) eviction_batch_size: u32,
+
+    #[command(flatten)]
+    pub(super) auth: AuthOptions,
 
     /// Milliseconds that requests in flight may take when the server stops
     #[arg(long, env = "QUEEN_STOP_LIMIT_MS", value_name = "MS", default_value_t = 10_000,

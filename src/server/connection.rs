@@ -124,7 +124,7 @@ impl Connection {
         options.common = core.common.lines(request.origin());
         options.head_only = parsed.head.method == Method::Head;
         self.busy.get_or_insert_with(|| core.in_flight());
-        let (family, operation) = api::read(&core.engine, &core.settings, &request, begun);
+        let (family, operation) = read(&core, &request, begun).await;
         self.consume(parsed.consumed);
         let status = match operation.and_then(|operation| self.admit(family, operation)) {
             Err(error) => {
@@ -419,6 +419,22 @@ impl Connection {
             }
             runtime::sleep(TAKEN_LOOK).await;
         }
+    }
+}
+
+/// Understands a request. It waits where its token names a key that is not known yet.
+async fn read(
+    core: &Core,
+    request: &Request<'_>,
+    begun: Instant,
+) -> (Family, Result<api::Operation, api::Error>) {
+    let read = || api::read(&core.engine, &core.settings, core.gate.as_ref(), request, begun);
+    match (read(), &core.gate) {
+        ((_, Err(error)), Some(gate)) if error.wants_keys() => {
+            gate.wait_for_keys().await;
+            read()
+        }
+        (understood, _) => understood,
     }
 }
 

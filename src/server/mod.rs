@@ -16,6 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::api;
+use crate::auth::Auth;
 use crate::buffer::{self, Buffer};
 use crate::config::{Config, SubscriptionMode};
 use crate::http::CommonHeaders;
@@ -75,6 +76,7 @@ impl Server {
         });
         let mut keeping = opened.map(|opened| Keeping { opened, mailbox: kept });
         let (address, listeners) = listen(config)?;
+        let auth = authentication(config, address)?;
         let cpus = runtime::allowed_cpus();
         let (peers, mailboxes): (Vec<_>, Vec<_>) =
             listeners.iter().map(|_| mailbox::mailbox()).unzip();
@@ -108,6 +110,7 @@ impl Server {
                 keeping: keeping.take(),
                 needs_database: migrated,
                 api: api_settings(config),
+                auth: auth.clone(),
                 limits: config.limits.clone(),
                 common,
                 tls: tls.clone(),
@@ -127,20 +130,8 @@ impl Server {
             move || maintenance::run(connect, chores, peers, notices, migrated)
         });
         server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
-        server.say_ready(config, address, description);
+        say_ready(config, address, description);
         Ok(server)
-    }
-
-    fn say_ready(&self, config: &Config, address: SocketAddr, description: &str) {
-        tracing::info!(
-            "listening on {address}{}, {} worker cores, {} connections to {description}{}, \
-             io_uring COOP_TASKRUN {}",
-            if self.tls.is_some() { " with TLS" } else { "" },
-            config.worker_count,
-            config.worker_count * config.connections_per_worker,
-            if config.database_tls.is_some() { " with TLS" } else { "" },
-            if ring_flag::in_force() { "in force" } else { "not available on this kernel" },
-        );
     }
 
     fn wait_until_ready(
@@ -181,6 +172,30 @@ impl Server {
             }
         }
     }
+}
+
+/// The line that says that clients may come.
+fn say_ready(config: &Config, address: SocketAddr, description: &str) {
+    tracing::info!(
+        "listening on {address}{}, {} worker cores, {} connections to {description}{}, \
+         io_uring COOP_TASKRUN {}",
+        if config.tls.is_some() { " with TLS" } else { "" },
+        config.worker_count,
+        config.worker_count * config.connections_per_worker,
+        if config.database_tls.is_some() { " with TLS" } else { "" },
+        if ring_flag::in_force() { "in force" } else { "not available on this kernel" },
+    );
+}
+
+/// What the gates of the cores need, or a warning where there are none.
+fn authentication(config: &Config, address: SocketAddr) -> Result<Option<Auth>, StartError> {
+    if config.auth.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches {address} may do everything: set JWT_ENABLED=true, or HOST=127.0.0.1 \
+             if only this machine needs it"
+        );
+    }
+    config.auth.clone().map(Auth::start).transpose()
 }
 
 /// Migrates the schema and reads the switches; `None` when the database is away and may come later.

@@ -18,6 +18,7 @@ use super::limits::{self, Crowd, Guest, Limits};
 use super::tls::{HANDSHAKES_MAX, Tls};
 use super::turns::Turns;
 use crate::api;
+use crate::auth::{Auth, Gate};
 use crate::buffer::{Append, Keeper, Opened};
 use crate::encryption::Keys;
 use crate::http::CommonHeaders;
@@ -60,6 +61,8 @@ pub struct Worker {
     /// Whether the core is not ready without a database connection.
     pub needs_database: bool,
     pub api: api::Settings,
+    /// `None` when requests need no token.
+    pub auth: Option<Auth>,
     pub limits: Limits,
     pub common: CommonHeaders,
     /// `None` where clients speak plain HTTP.
@@ -80,6 +83,7 @@ pub struct Keeping {
 pub struct Core {
     pub engine: Rc<Engine>,
     pub settings: api::Settings,
+    pub gate: Option<Gate>,
     pub crowd: Rc<Crowd>,
     pub common: CommonHeaders,
     pub stopping: Cell<bool>,
@@ -171,6 +175,7 @@ impl Worker {
         let core = Rc::new(Core {
             engine: Rc::clone(&engine),
             settings: self.api,
+            gate: self.auth.map(Gate::new),
             crowd: Crowd::new(self.limits),
             common: self.common,
             stopping: Cell::new(false),

@@ -57,6 +57,8 @@ impl Answer {
 pub struct Client {
     agent: Agent,
     base: String,
+    /// Sent with every request.
+    authorization: Option<String>,
 }
 
 impl Client {
@@ -78,7 +80,13 @@ impl Client {
             .proxy(None)
             .tls_config(tls)
             .build();
-        Self { agent: config.into(), base }
+        Self { agent: config.into(), base, authorization: None }
+    }
+
+    /// The same with this token in every request.
+    #[must_use]
+    pub fn bearing(self, token: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {token}")), ..self }
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -121,6 +129,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
         }
         let answer = match body {
             Some(body) => {
