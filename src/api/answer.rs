@@ -1,6 +1,6 @@
 //! The answer to one request, written into the connection's output buffer.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ pub struct Answer<'a> {
     options: Options<'static>,
     status: Option<Status>,
     /// Set when the connection is to end behind the answer, which may be while the answer is made.
-    closing: Option<&'a Cell<bool>>,
+    closing: Option<&'a AtomicBool>,
 }
 
 impl<'a> Answer<'a> {
@@ -22,7 +22,7 @@ impl<'a> Answer<'a> {
 
     /// Tells the client that the connection ends, if that is so when the answer is written.
     #[must_use]
-    pub fn closing(self, closing: &'a Cell<bool>) -> Self {
+    pub fn closing(self, closing: &'a AtomicBool) -> Self {
         Self { closing: Some(closing), ..self }
     }
 
@@ -57,7 +57,7 @@ impl<'a> Answer<'a> {
     /// An answer whose body `body` appends to the buffer.
     pub fn write(&mut self, status: Status, body: impl FnOnce(&mut Vec<u8>)) {
         self.status = Some(status);
-        if self.closing.is_some_and(Cell::get) {
+        if self.closing.is_some_and(|closing| closing.load(Ordering::Acquire)) {
             self.options.connection = Connection::Closes;
         }
         let unfinished = response::begin(self.out, status, &self.options);

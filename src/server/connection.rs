@@ -119,7 +119,7 @@ impl Connection {
         let begun = Instant::now();
         let core = Rc::clone(&self.core);
         let request = Request::new(parsed, &self.received[self.start..]);
-        let persistence = Persistence::for_request(&parsed.head, core.stopping.get());
+        let persistence = Persistence::for_request(&parsed.head, core.is_stopping());
         let mut options = Options::new(core.date(begun), persistence);
         options.common = core.common.lines(request.origin());
         options.head_only = parsed.head.method == Method::Head;
@@ -153,10 +153,10 @@ impl Connection {
         if let Some(status) = status {
             core.engine.metrics().answered(family, status, begun.elapsed());
         }
-        if persistence == Persistence::Closes || core.stopping.get() {
+        if persistence == Persistence::Closes || core.is_stopping() {
             self.write_out().await?;
             self.linger().await;
-            let drains = core.stopping.get();
+            let drains = core.is_stopping();
             return Err(if drains { CloseReason::Drain } else { CloseReason::Client });
         }
         if self.out.len() >= OUT_BYTES_MAX {

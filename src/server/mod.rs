@@ -11,7 +11,7 @@ mod turns;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,7 @@ pub struct Server {
     maintenance: Address<Notice>,
     tls: Option<Arc<Tls>>,
     stop_limit: Duration,
+    stopping: Arc<AtomicBool>,
 }
 
 /// What a migration changed.
@@ -84,12 +85,14 @@ impl Server {
         let (maintenance, notices) = mailbox::mailbox();
         let common = CommonHeaders::new(&config.origins);
         let draining = Arc::new(AtomicUsize::new(listeners.len()));
+        let stopping = Arc::new(AtomicBool::new(false));
         let mut server = Self {
             cores: Vec::new(),
             addresses: peers.clone(),
             maintenance: maintenance.clone(),
             tls: tls.clone(),
             stop_limit: config.stop_limit,
+            stopping: Arc::clone(&stopping),
         };
         for (core, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let worker = Worker {
@@ -116,6 +119,7 @@ impl Server {
                 tls: tls.clone(),
                 stop_limit: config.stop_limit,
                 draining: Arc::clone(&draining),
+                stopping: Arc::clone(&stopping),
             };
             let ready = ready.clone();
             let cpu = config.pin_cores.then(|| cpus[core % cpus.len()]);
@@ -160,6 +164,7 @@ impl Server {
 
     /// Stops accepting, lets requests in flight finish within a bound, and ends the cores.
     pub fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
         for address in &self.addresses {
             // A full mailbox belongs to a core that is stuck; it is not waited for.
             let _ = address.try_send(Message::Stop);

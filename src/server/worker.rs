@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_channel::oneshot;
@@ -71,6 +71,7 @@ pub struct Worker {
     pub stop_limit: Duration,
     /// Cores that have requests in flight then: they need each other.
     pub draining: Arc<AtomicUsize>,
+    pub stopping: Arc<AtomicBool>,
 }
 
 /// The file buffer on its way to the core that keeps it.
@@ -86,7 +87,9 @@ pub struct Core {
     pub gate: Option<Gate>,
     pub crowd: Rc<Crowd>,
     pub common: CommonHeaders,
-    pub stopping: Cell<bool>,
+    /// Set before any core is told, so that no answer to a poll that another core has ended says that
+    /// the connection stays.
+    pub stopping: Arc<AtomicBool>,
     tls: Option<Arc<Tls>>,
     pub handshakes: Rc<Turns>,
     date: RefCell<DateCache>,
@@ -118,6 +121,10 @@ impl Core {
             return self.date.borrow_mut().at(SystemTime::now());
         }
         self.date.borrow().last()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     pub fn in_flight(self: &Rc<Self>) -> InFlight {
@@ -178,7 +185,7 @@ impl Worker {
             gate: self.auth.map(Gate::new),
             crowd: Crowd::new(self.limits),
             common: self.common,
-            stopping: Cell::new(false),
+            stopping: self.stopping,
             tls: self.tls,
             handshakes: Turns::new(HANDSHAKES_MAX),
             date: RefCell::default(),
@@ -195,7 +202,8 @@ impl Worker {
         drop(ready);
         let mut mailbox = self.mailbox;
         engine.receive(&mut mailbox).await;
-        core.stopping.set(true);
+        // Also where the mailbox just ended.
+        core.stopping.store(true, Ordering::Release);
         acceptor.close();
         // What the cores tell each other goes on.
         let news = pin!(engine.receive(&mut mailbox));
@@ -233,7 +241,7 @@ impl Core {
 async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
     let mut failing = false;
     let mut accepted: u32 = 0;
-    while !core.stopping.get() {
+    while !core.is_stopping() {
         accepted = accepted.wrapping_add(1);
         if accepted % ACCEPTS_IN_TURN == 0 {
             runtime::take_turns().await;
@@ -249,7 +257,7 @@ async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
                     Err(limit) => runtime::spawn(refuse(Rc::clone(&core), stream, limit)),
                 }
             }
-            Err(_) if core.stopping.get() => return,
+            Err(_) if core.is_stopping() => return,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "connections cannot be accepted");
