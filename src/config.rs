@@ -300,6 +300,8 @@ impl TryFrom<Options> for Config {
                 partition_idle_days: options.partition_cleanup_days,
                 eviction_interval: Duration::from_millis(options.eviction_interval),
                 eviction_messages_max: options.eviction_batch_size.into(),
+                history_interval: Duration::from_secs(options.metrics_aggregate_interval_s),
+                history_days: options.metrics_retention_days,
             },
             auth: options.auth.settings()?,
             stop_limit: Duration::from_millis(options.stop_limit_ms),

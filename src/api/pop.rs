@@ -135,7 +135,7 @@ pub async fn run(
 ) -> Result<Option<Undo>, Error> {
     let popped = if engine.switches().pop() { None } else { engine.pop(&request).await? };
     let Some(popped) = popped else {
-        engine.metrics().popped(0);
+        engine.count_empty(&request);
         if engine.switches().pop() {
             let paused = b"{\"success\":true,\"messages\":[],\"paused\":true}";
             answer.write(Status::Ok, |out| out.extend_from_slice(paused));

@@ -151,6 +151,16 @@ pub(super) struct Options {
     #[command(flatten)]
     pub(super) auth: AuthOptions,
 
+    /// Seconds between two rows that a server adds to its history
+    #[arg(long, env = "METRICS_AGGREGATE_INTERVAL_S", value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) metrics_aggregate_interval_s: u64,
+
+    /// Days that the history is kept
+    #[arg(long, env = "METRICS_RETENTION_DAYS", value_name = "DAYS", default_value_t = 90,
+        value_parser = clap::value_parser!(i32).range(1..=36_500))]
+    pub(super) metrics_retention_days: i32,
+
     /// Milliseconds that requests in flight may take when the server stops
     #[arg(long, env = "QUEEN_STOP_LIMIT_MS", value_name = "MS", default_value_t = 10_000,
         value_parser = clap::value_parser!(u64).range(0..=MILLISECONDS_MAX))]

@@ -5,15 +5,18 @@
 //! that fails is logged and comes again at its time.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Settings, early_groups, eviction, heartbeat, idle_partitions, retention, shared_leases,
+    Settings, early_groups, eviction, heartbeat, history_retention, idle_partitions, retention,
+    shared_leases,
 };
 use crate::ids::PartitionId;
+use crate::metrics::Deletions;
 use crate::pg::{self, ConnectSettings, Session, Verdict};
 use crate::runtime;
 
@@ -58,6 +61,8 @@ pub struct Context {
     /// The id of this server.
     pub server: Uuid,
     pub leads: Cell<bool>,
+    /// Messages that chores took from queues.
+    pub deleted: Rc<Deletions>,
 }
 
 pub type Run<'s> = LocalBoxFuture<'s, Result<Left, pg::Error>>;
@@ -96,6 +101,7 @@ pub async fn run(connect: ConnectSettings, context: Context) {
         retention::chore(settings),
         eviction::chore(settings),
         idle_partitions::chore(settings),
+        history_retention::chore(settings),
     ]
     .map(Due::first);
     let mut session = None;

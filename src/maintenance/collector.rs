@@ -1,21 +1,23 @@
-//! Adds up what the cores count, when somebody asks, and reads now and then what only the database
-//! knows: what groups have left, and dead letters.
+//! Adds up what the cores count, when somebody asks and once a minute for the history, and reads now
+//! and then what only the database knows: what groups have left, dead letters, and what other servers
+//! counted.
 //!
 //! A scrape asks each core over its mailbox and the database never, so it works while that is away.
-//! A core that does not answer in time is shown as it was before.
+//! A core that does not answer in time is shown as it was before. What goes to and comes from the
+//! database has a connection of its own; nobody waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_channel::oneshot;
 use futures_util::future::join_all;
 
-use crate::metrics::{Lag, Lags, Scrape, Snapshot, Totals};
+use crate::metrics::{Deletions, Lag, Lags, Refreshed, Scrape, Snapshot, Totals};
 use crate::pg::{self, ConnectSettings, Session, Verdict};
 use crate::queue::Message;
 use crate::runtime;
-use crate::runtime::mailbox::Address;
+use crate::runtime::mailbox::{self, Address, Mailbox};
 
 /// How long a core may take to copy what it counts.
 const CORE_LIMIT: Duration = Duration::from_secs(2);
@@ -30,6 +32,9 @@ const LAG_RETRY: Duration = Duration::from_secs(3);
 /// Unless a reading took long: then so many times as long. It may keep a backend busy for a hundredth
 /// of its time.
 const LAG_PAUSE_FACTOR: u32 = 100;
+/// Rows are of the minute that they were written at the end of, or of less where they are written more
+/// often.
+const POINT_SECONDS: u64 = 60;
 /// Groups of queues whose lag is read.
 const GROUPS_MAX: i64 = 1000;
 /// Partitions of groups that one reading looks at. Groups past it have no lag here.
@@ -38,7 +43,21 @@ const PLACES_MAX: i64 = 100_000;
 const DEAD_LETTER_QUEUES_MAX: i64 = 1000;
 const DEAD_LETTERS_MAX: i64 = 10_000;
 
+/// What the history of this server is written with.
+pub struct Writer {
+    pub machine: String,
+    pub port: u16,
+    /// Whole seconds.
+    pub interval: Duration,
+    pub deleted: Rc<Deletions>,
+}
+
+/// Somebody waits for the history to be written.
+type Asked = oneshot::Sender<Refreshed>;
+
 pub struct Collector {
+    writer: Writer,
+    asked: Address<Asked>,
     cores: Vec<Address<Message>>,
     last: RefCell<Vec<Option<Snapshot>>>,
     totals: RefCell<Totals>,
@@ -46,13 +65,23 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub fn start(settings: ConnectSettings, cores: Vec<Address<Message>>) -> Rc<Self> {
+    pub fn start(
+        settings: ConnectSettings,
+        cores: Vec<Address<Message>>,
+        writer: Writer,
+    ) -> Rc<Self> {
         let last = RefCell::new(cores.iter().map(|_| None).collect());
         let (totals, scrapes) = (RefCell::default(), Cell::new(0));
-        let collector = Rc::new(Self { cores, last, totals, scrapes });
+        let (asked, refreshes) = mailbox::mailbox();
+        let collector = Rc::new(Self { writer, asked, cores, last, totals, scrapes });
         runtime::spawn(Rc::clone(&collector).sample());
-        runtime::spawn(Rc::clone(&collector).follow_lags(settings));
+        runtime::spawn(Rc::clone(&collector).follow_database(settings, refreshes));
         collector
+    }
+
+    /// Has the history written. Who asks past the mailbox's bound hears that it is dropped.
+    pub fn refresh(&self, asked: Asked) {
+        let _ = self.asked.try_send(asked);
     }
 
     /// Answers a scrape; past the bound it is dropped, which its core takes for a refusal.
@@ -97,27 +126,115 @@ impl Collector {
         }
     }
 
-    /// Never ends.
-    async fn follow_lags(self: Rc<Self>, settings: ConnectSettings) {
+    /// Writes the history and reads lags, each when it is time. Never ends.
+    async fn follow_database(
+        self: Rc<Self>,
+        settings: ConnectSettings,
+        mut refreshes: Mailbox<Asked>,
+    ) {
         let mut session: Option<Session> = None;
+        let mut lags_due = Instant::now();
+        let mut due = self.next_period();
         loop {
-            let begun = Instant::now();
-            let mut interval = LAG_INTERVAL;
-            match read_lags(&settings, &mut session).await {
-                Ok(lags) => self.totals.borrow_mut().lags = lags,
-                Err(error) => {
-                    interval = LAG_RETRY;
-                    match error.verdict() {
-                        Verdict::Refuse | Verdict::Bug => {
-                            crate::seldom!(warn, %error, "lags cannot be read");
-                        }
-                        // The workers say it when the database is away.
-                        _ => tracing::debug!(%error, "lags are not read"),
-                    }
+            // Unless the clock was set back, it stays.
+            due = due.min(self.next_period());
+            let wait = lags_due.saturating_duration_since(Instant::now());
+            let wait = wait.min(due.saturating_sub(now()));
+            if let Ok(Some(asked)) = runtime::timeout(wait, refreshes.next()).await {
+                let written = self.write_history(&settings, &mut session, now()).await;
+                lags_due = Instant::now() + self.follow_lags(&settings, &mut session).await;
+                if let Some(refreshed) = written {
+                    // Whoever asked may have gone.
+                    let _ = asked.send(refreshed);
                 }
+                continue;
             }
-            runtime::sleep(interval.max(begun.elapsed() * LAG_PAUSE_FACTOR)).await;
+            if now() >= due {
+                self.write_history(
+                    &settings,
+                    &mut session,
+                    due.saturating_sub(Duration::from_nanos(1)),
+                )
+                .await;
+                due = self.next_period();
+            }
+            if Instant::now() >= lags_due {
+                lags_due = Instant::now() + self.follow_lags(&settings, &mut session).await;
+            }
         }
+    }
+
+    /// When the next period begins.
+    fn next_period(&self) -> Duration {
+        let interval = self.writer.interval.as_secs().max(1);
+        Duration::from_secs((now().as_secs() / interval + 1) * interval)
+    }
+
+    /// `None` when it could not be written.
+    async fn write_history(
+        &self,
+        settings: &ConnectSettings,
+        session: &mut Option<Session>,
+        at: Duration,
+    ) -> Option<Refreshed> {
+        let cores = self.measure().await;
+        let Writer { machine, port, interval, deleted } = &self.writer;
+        let width = interval.as_secs().clamp(1, POINT_SECONDS);
+        let minute = Duration::from_secs(at.as_secs() / width * width);
+        let period = self.totals.borrow_mut().period(&cores, deleted);
+        let refreshed = Refreshed { workers: period.workers(), queues: period.queues() };
+        let written = async {
+            let session = Session::kept(session, settings).await?;
+            pg::write_history(session, minute, machine, *port, &period.to_json()).await
+        };
+        match written.await {
+            Ok(()) => {}
+            // It may be there, and must not be there twice.
+            Err(pg::Error::OutcomeUnknown(_)) => {
+                tracing::debug!("a part of the history may be lost");
+            }
+            Err(error) => {
+                not_now(&error);
+                return None;
+            }
+        }
+        self.totals.borrow_mut().written(period);
+        Some(refreshed)
+    }
+
+    /// Answers when to do so again.
+    async fn follow_lags(
+        &self,
+        settings: &ConnectSettings,
+        session: &mut Option<Session>,
+    ) -> Duration {
+        let begun = Instant::now();
+        let interval = match read_lags(settings, session).await {
+            Ok(lags) => {
+                self.totals.borrow_mut().lags = lags;
+                LAG_INTERVAL
+            }
+            Err(error) => {
+                not_now(&error);
+                LAG_RETRY
+            }
+        };
+        interval.max(begun.elapsed() * LAG_PAUSE_FACTOR)
+    }
+}
+
+/// Since the epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn not_now(error: &pg::Error) {
+    match error.verdict() {
+        Verdict::Refuse | Verdict::Bug => {
+            crate::seldom!(warn, %error, "lags cannot be read, or the history written");
+        }
+        // The workers say it when the database is away.
+        _ => tracing::debug!(%error, "lags are not read, or the history not written"),
     }
 }
 
@@ -134,5 +251,6 @@ async fn read_lags(
     let groups = groups.collect();
     let dead_letters =
         pg::dead_letter_counts(session, DEAD_LETTER_QUEUES_MAX, DEAD_LETTERS_MAX).await?;
-    Ok(Lags { groups, dead_letters, read_at: Some(Instant::now()) })
+    let totals = pg::cluster_totals(session).await?.0;
+    Ok(Lags { totals, groups, dead_letters, read_at: Some(Instant::now()) })
 }

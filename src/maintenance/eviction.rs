@@ -4,6 +4,7 @@
 use super::Settings;
 use super::chores::{Chore, Context, Left};
 use crate::ids::PartitionId;
+use crate::metrics::Deletion;
 use crate::pg::{self, OverduePlace, Session, Step};
 use crate::queue;
 
@@ -27,6 +28,8 @@ async fn run(session: &Session, context: &Context, behind: PartitionId) -> Resul
     for place in &found {
         let (more, evicted) = evict(session, place, left).await?;
         left -= evicted;
+        let messages = u64::try_from(evicted).unwrap_or(0);
+        context.deleted.count(&place.queue, Deletion::Eviction, messages);
         if more {
             return Ok(Left::More { behind: PartitionId(place.partition.0 - 1) });
         }
@@ -48,7 +51,7 @@ async fn evict(
     place: &OverduePlace,
     messages_max: i64,
 ) -> Result<(bool, i64), pg::Error> {
-    let OverduePlace { partition, group, group_name } = place;
+    let OverduePlace { partition, group, group_name, .. } = place;
     pg::place_group(session, &[(*partition, *group)]).await?;
     let mut evicted = 0;
     while evicted < messages_max {

@@ -7,6 +7,7 @@ mod early_groups;
 mod errands;
 mod eviction;
 mod heartbeat;
+mod history_retention;
 mod idle_partitions;
 mod migration;
 mod peers;
@@ -14,17 +15,19 @@ mod retention;
 mod shared_leases;
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::metrics::Deletions;
 use crate::pg::ConnectSettings;
 use crate::queue::{Message, Notice};
 use crate::runtime;
 use crate::runtime::mailbox::{self, Address, Mailbox};
 
 use chores::Context;
-use collector::Collector;
+use collector::{Collector, Writer};
 pub use heartbeat::machine_name;
 use peers::Peers;
 
@@ -41,6 +44,10 @@ pub struct Settings {
     pub eviction_interval: Duration,
     /// Messages that are evicted in one run, give or take those of a segment.
     pub eviction_messages_max: i64,
+    /// Between two writings of what was counted, whole seconds.
+    pub history_interval: Duration,
+    /// Days that what was written is kept.
+    pub history_days: i32,
 }
 
 /// Runs until it is told to stop. Unless the schema is `migrated`, that is done when the database
@@ -48,6 +55,7 @@ pub struct Settings {
 pub async fn run(
     connect: ConnectSettings,
     settings: Settings,
+    port: u16,
     cores: Vec<Address<Message>>,
     notices: Mailbox<Notice>,
     migrated: bool,
@@ -56,9 +64,16 @@ pub async fn run(
         runtime::spawn(migration::run(connect.clone()));
     }
     let server = Uuid::new_v4();
-    let context = Context { settings, server, leads: Cell::new(false) };
+    let deleted = Rc::new(Deletions::default());
+    let writer = Writer {
+        machine: settings.server_name.clone(),
+        port,
+        interval: settings.history_interval,
+        deleted: Rc::clone(&deleted),
+    };
+    let context = Context { settings, server, leads: Cell::new(false), deleted };
     runtime::spawn(chores::run(connect.clone(), context));
-    let collector = Collector::start(connect.clone(), cores.clone());
+    let collector = Collector::start(connect.clone(), cores.clone(), writer);
     let (errands, asked) = mailbox::mailbox();
     runtime::spawn(errands::run(connect.clone(), asked));
     Peers::run(server, connect, cores, notices, collector, errands).await;

@@ -113,6 +113,10 @@ impl Peers {
                     collector.take(scrape);
                     continue;
                 }
+                Notice::Refresh(reply) => {
+                    collector.refresh(reply);
+                    continue;
+                }
                 Notice::Errand(errand) => {
                     // Dropped when there are far too many, which is an error for who asked.
                     let _ = errands.try_send(errand);
@@ -254,7 +258,9 @@ impl News {
             }
             Notice::Changed { queue, deleted } => Self::Changed { queue, deleted },
             Notice::Regrouped { queue, group, id } => Self::Regrouped { queue, group, id: id.0 },
-            Notice::Scrape(_) | Notice::Errand(_) | Notice::Stop => return None,
+            Notice::Scrape(_) | Notice::Refresh(_) | Notice::Errand(_) | Notice::Stop => {
+                return None;
+            }
         })
     }
 

@@ -8,6 +8,7 @@
 use super::Settings;
 use super::chores::{Chore, Context, Left};
 use crate::ids::{Offset, PartitionId, TransactionKey, TransactionName};
+use crate::metrics::Deletion;
 use crate::pg::{self, OldSegment, Session, Step};
 use crate::queue::line;
 
@@ -42,6 +43,11 @@ async fn run(session: &Session, context: &Context, behind: PartitionId) -> Resul
         pg::delete_segments(session, chosen, &keys).await
     })
     .await?;
+    for segment in chosen {
+        let reason = if segment.aged { Deletion::Retention } else { Deletion::Completed };
+        let messages = u64::try_from(segment.message_count).unwrap_or(0);
+        context.deleted.count(&segment.queue, reason, messages);
+    }
     let found_all = i64::try_from(found.len()).is_ok_and(|count| count < messages_max);
     if found_all && chosen.len() == found.len() {
         return Ok(Left::walked(next));
@@ -83,17 +89,24 @@ mod tests {
     use super::*;
 
     fn segment(message_count: i32, bytes: i32) -> OldSegment {
-        OldSegment { partition: PartitionId(1), last_offset: Offset(9), message_count, bytes }
+        OldSegment {
+            partition: PartitionId(1),
+            last_offset: Offset(9),
+            message_count,
+            bytes,
+            queue: String::new(),
+            aged: true,
+        }
     }
 
     #[test]
     fn a_run_is_bounded_in_messages_and_bytes_and_takes_at_least_one_segment() {
-        let small = [segment(400, 1); 5];
+        let small: [_; 5] = std::array::from_fn(|_| segment(400, 1));
         assert_eq!(choose(&small, 1000).len(), 2);
         assert_eq!(choose(&small, 100).len(), 1);
         assert_eq!(choose(&small, 9000).len(), 5);
-        assert_eq!(choose(&[segment(1, 10_000_000); 3], 1000).len(), 1);
-        assert_eq!(choose(&[segment(1, i32::MAX); 3], 1000).len(), 1);
+        assert_eq!(choose(&[10_000_000; 3].map(|bytes| segment(1, bytes)), 1000).len(), 1);
+        assert_eq!(choose(&[i32::MAX; 3].map(|bytes| segment(1, bytes)), 1000).len(), 1);
         assert_eq!(choose(&[], 1000).len(), 0);
     }
 }

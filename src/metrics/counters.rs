@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::histogram::{Delay, Latency, Size};
 use super::labelled::{GroupLabel, Labelled};
 use super::reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, Label, Limit, PushOutcome, Tally,
+    AckOutcome, CloseReason, ConnectOutcome, Deletion, Family, Label, Limit, PushOutcome, Tally,
     TransactionOutcome, Work,
 };
-use super::snapshot::{CoreState, Snapshot, WorkCounts};
+use super::snapshot::{CoreState, QueueCounts, Snapshot, WorkCounts};
 use crate::http::Status;
 
 pub(super) const STATUSES: usize = Status::ALL.len();
@@ -19,13 +19,65 @@ pub(super) const STATUSES: usize = Status::ALL.len();
 /// The cells of a queue.
 #[derive(Debug, Default)]
 pub struct QueueCells {
+    pushes: Cell<u64>,
     commit: Delay,
+    pops: Cell<u64>,
+    pops_empty: Cell<u64>,
+    delivery: Delay,
+    acks: Cell<u64>,
+    acked: Tally<{ AckOutcome::COUNT }>,
+    transactions: Cell<u64>,
+    parked: Cell<u64>,
 }
 
 impl QueueCells {
+    /// A request pushed messages that were stored.
+    pub fn push(&self) {
+        increase(&self.pushes, 1);
+    }
+
     /// So many messages were committed so long after their request came.
     pub fn committed(&self, after: Duration, messages: u64) {
         self.commit.record_many(micros(after), messages);
+    }
+
+    /// A pop was answered, with messages or without.
+    pub fn popped(&self, empty: bool) {
+        increase(&self.pops, 1);
+        increase(&self.pops_empty, u64::from(empty));
+    }
+
+    /// So many messages were delivered so long after they were stored.
+    pub fn delivered(&self, after_micros: u64, messages: u64) {
+        self.delivery.record_many(after_micros, messages);
+    }
+
+    /// A request acknowledged messages.
+    pub fn ack(&self) {
+        increase(&self.acks, 1);
+    }
+
+    pub fn acked(&self, outcome: AckOutcome) {
+        self.acked.add(outcome, 1);
+    }
+
+    pub fn transacted(&self) {
+        increase(&self.transactions, 1);
+    }
+
+    fn counts(&self) -> QueueCounts {
+        QueueCounts {
+            pushes: self.pushes.get(),
+            commit: self.commit.counts(),
+            pops: self.pops.get(),
+            pops_empty: self.pops_empty.get(),
+            delivery: self.delivery.counts(),
+            acks: self.acks.get(),
+            acked: self.acked.counts(),
+            transactions: self.transactions.get(),
+            parked: self.parked.get(),
+            deleted: [0; Deletion::COUNT],
+        }
     }
 }
 
@@ -78,11 +130,17 @@ pub struct Metrics {
 }
 
 /// A poll that waits for messages, as long as it lives.
-pub struct Parked<'a>(&'a Cell<u64>);
+pub struct Parked<'a> {
+    all: &'a Cell<u64>,
+    queue: Option<Rc<QueueCells>>,
+}
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.all.set(self.all.get() - 1);
+        if let Some(queue) = &self.queue {
+            queue.parked.set(queue.parked.get() - 1);
+        }
     }
 }
 
@@ -143,9 +201,13 @@ impl Metrics {
         self.loop_lag.record(micros(by));
     }
 
-    pub fn park(&self) -> Parked<'_> {
+    /// `queue` where it waits for one that is known.
+    pub fn park(&self, queue: Option<Rc<QueueCells>>) -> Parked<'_> {
         increase(&self.parked, 1);
-        Parked(&self.parked)
+        if let Some(queue) = &queue {
+            increase(&queue.parked, 1);
+        }
+        Parked { all: &self.parked, queue }
     }
 
     /// Where the messages of a queue are counted. To be remembered: looking it up costs a hash.
@@ -185,7 +247,7 @@ impl Metrics {
             }),
             connects: self.connects.counts(),
             loop_lag: self.loop_lag.counts(),
-            queues: self.queues.read(|cells| cells.commit.counts()),
+            queues: self.queues.read(QueueCells::counts),
             groups: self.groups.read(|cells| (cells.delivery.counts(), cells.ack.counts())),
         }
     }
@@ -228,9 +290,12 @@ mod tests {
     #[test]
     fn a_parked_poll_is_counted_while_it_lives() {
         let metrics = Metrics::default();
-        let parked = metrics.park();
-        assert_eq!(metrics.snapshot(CoreState::default()).parked, 1);
+        let queue = metrics.queue(&Arc::from("q"));
+        let parked = [metrics.park(None), metrics.park(Some(Rc::clone(&queue)))];
+        assert_eq!(metrics.snapshot(CoreState::default()).parked, 2);
+        assert_eq!(queue.counts().parked, 1);
         drop(parked);
         assert_eq!(metrics.snapshot(CoreState::default()).parked, 0);
+        assert_eq!(queue.counts().parked, 0);
     }
 }

@@ -81,6 +81,22 @@ impl<const FIRST: u32, const STEP: u32, const N: usize> Counts<FIRST, STEP, N> {
         self.sum
     }
 
+    /// What came after `earlier`, which was counted before.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            buckets: std::array::from_fn(|i| self.buckets[i].wrapping_sub(earlier.buckets[i])),
+            sum: self.sum.wrapping_sub(earlier.sum),
+        }
+    }
+
+    /// What no value is above, as far as it has a bound: the last bucket counts as twice or four times
+    /// the one before. 0 without a value.
+    pub fn upper_bound(&self) -> u64 {
+        let last = self.buckets.iter().rposition(|count| *count > 0);
+        last.map_or(0, |place| 1 << (FIRST as usize + STEP as usize * place))
+    }
+
     /// Each bound but the last, which is infinite, with how many values are not above it.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut below = 0_u64;
@@ -126,5 +142,8 @@ mod tests {
         both.add(&two.counts());
         assert_eq!((both.count(), both.sum()), (3, 15));
         assert_eq!(both.cumulative().nth(3), Some((8, 3)));
+        assert_eq!(both.since(&one.counts()), two.counts());
+        assert_eq!(both.upper_bound(), 8);
+        assert_eq!(both.since(&both).upper_bound(), 0);
     }
 }

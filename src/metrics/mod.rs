@@ -7,9 +7,11 @@
 //!
 //! A reason that is counted is an enum of `reason`, used by the code and the log as well. A histogram
 //! of a queue or a group exists for so many of them (`labelled`); the rest are counted together.
+//! What is stored of it, a few rows a minute, is put together in `history`.
 
 mod counters;
 mod histogram;
+mod history;
 mod json;
 mod labelled;
 mod process;
@@ -19,8 +21,10 @@ mod snapshot;
 mod totals;
 
 pub use counters::{GroupCells, Metrics, Parked, QueueCells};
+pub use history::{Deletions, Period};
 pub use reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, Limit, PushOutcome, TransactionOutcome, Work,
+    AckOutcome, CloseReason, ConnectOutcome, Deletion, Family, Limit, PushOutcome,
+    TransactionOutcome, Work,
 };
 pub use snapshot::{Buffered, CoreState, Snapshot};
-pub use totals::{Lag, Lags, Scrape, Totals, View};
+pub use totals::{ClusterTotals, Lag, Lags, Refreshed, Scrape, Totals, View};

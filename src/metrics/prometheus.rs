@@ -13,7 +13,7 @@ use super::reason::{
     AckOutcome, CloseReason, ConnectOutcome, Family, Label, Limit, PushOutcome, TransactionOutcome,
     Work,
 };
-use super::totals::{Lags, Sum, precise, seconds};
+use super::totals::{ClusterTotals, Lags, Sum, precise, seconds};
 use crate::http::Status;
 
 /// The families that are written, in their order.
@@ -211,7 +211,15 @@ fn write_messages(page: &mut Page, sum: &Sum) {
         "outcome",
         &sum.transactions,
     );
-    let queues = sum.queues.iter().filter(|(_, counts)| counts.count() > 0);
+    let parked = sum.queues.iter().filter(|(_, counts)| counts.parked > 0);
+    page.family(
+        "queen_queue_parked_consumers",
+        "Pops that wait for messages of a queue.",
+        MetricType::GAUGE,
+        parked.map(|(queue, counts)| gauge(&[("queue", queue)], precise(counts.parked))).collect(),
+    );
+    let queues = sum.queues.iter().map(|(queue, counts)| (queue, &counts.commit));
+    let queues = queues.filter(|(_, counts)| counts.count() > 0);
     page.histograms(
         "queen_message_commit_seconds",
         "From a message's request read to its commit.",
@@ -299,9 +307,34 @@ fn write_server(page: &mut Page, sum: &Sum) {
     }
 }
 
+fn write_cluster(page: &mut Page, totals: &ClusterTotals) {
+    let scope = ("scope", "cluster");
+    let acked = totals.ack_completed + totals.ack_failed;
+    for (name, help, value) in [
+        ("queen_cluster_push_requests_total", "Pushes of all servers.", totals.push_requests),
+        ("queen_cluster_pop_requests_total", "Pops of all servers.", totals.pop_requests),
+        ("queen_cluster_ack_requests_total", "Acks of all servers.", totals.ack_requests),
+        ("queen_cluster_transactions_total", "Committed transactions.", totals.transactions),
+        ("queen_cluster_push_messages_total", "Messages pushed.", totals.push_messages),
+        ("queen_cluster_pop_messages_total", "Messages delivered.", totals.pop_messages),
+        ("queen_cluster_ack_messages_total", "Messages acknowledged.", acked),
+        ("queen_cluster_db_errors_total", "Requests that failed within.", totals.db_errors),
+        ("queen_cluster_dlq_total", "Messages that became dead letters.", totals.dead_letters),
+    ] {
+        let series = vec![counter(&[scope], precise(value))];
+        page.family(name, help, MetricType::COUNTER, series);
+    }
+    let results = [("success", totals.ack_completed), ("failed", totals.ack_failed)];
+    let results =
+        results.map(|(result, count)| counter(&[scope, ("result", result)], precise(count)));
+    let help = "Messages acknowledged, by result.";
+    page.family("queen_cluster_ack_total", help, MetricType::COUNTER, results.to_vec());
+}
+
 #[expect(clippy::cast_precision_loss, reason = "what is shown may be rounded")]
 fn write_lags(page: &mut Page, lags: &Lags) {
     let Some(read_at) = lags.read_at else { return };
+    write_cluster(page, &lags.totals);
     let each = |value: fn(&super::Lag) -> i64| {
         let series = lags.groups.iter().map(move |lag| {
             gauge(&[("queue", &*lag.queue), ("group", &*lag.group)], value(lag) as f64)

@@ -79,6 +79,18 @@ label! {
 }
 
 label! {
+    /// Why a chore took messages from their queue.
+    Deletion {
+        /// They were too old.
+        Retention = "retention",
+        /// Every group had passed them for long enough.
+        Completed = "completed",
+        /// They had waited too long, and are dead letters.
+        Eviction = "eviction",
+    }
+}
+
+label! {
     TransactionOutcome {
         Committed = "committed",
         RolledBack = "rolled_back",
@@ -149,6 +161,7 @@ label! {
 }
 
 /// A count for each variant. `N` is the label's `COUNT`.
+#[derive(Debug)]
 pub struct Tally<const N: usize>([Cell<u64>; N]);
 
 impl<const N: usize> Default for Tally<N> {

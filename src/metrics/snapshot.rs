@@ -6,7 +6,8 @@ use super::counters::STATUSES;
 use super::histogram::{DelayCounts, LatencyCounts, SizeCounts};
 use super::labelled::GroupLabel;
 use super::reason::{
-    AckOutcome, CloseReason, ConnectOutcome, Family, Limit, PushOutcome, TransactionOutcome, Work,
+    AckOutcome, CloseReason, ConnectOutcome, Deletion, Family, Limit, PushOutcome,
+    TransactionOutcome, Work,
 };
 
 /// What is in the file buffer.
@@ -42,6 +43,59 @@ pub struct WorkCounts {
     pub(super) latency: LatencyCounts,
 }
 
+/// What was counted of a queue.
+#[derive(Debug, Clone, Default)]
+pub struct QueueCounts {
+    pub(super) pushes: u64,
+    pub(super) commit: DelayCounts,
+    pub(super) pops: u64,
+    pub(super) pops_empty: u64,
+    pub(super) delivery: DelayCounts,
+    pub(super) acks: u64,
+    pub(super) acked: [u64; AckOutcome::COUNT],
+    pub(super) transactions: u64,
+    pub(super) parked: u64,
+    /// Counted by the chores, not by a core.
+    pub(super) deleted: [u64; Deletion::COUNT],
+}
+
+impl QueueCounts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.pushes += other.pushes;
+        self.commit.add(&other.commit);
+        self.pops += other.pops;
+        self.pops_empty += other.pops_empty;
+        self.delivery.add(&other.delivery);
+        self.acks += other.acks;
+        add_all(&mut self.acked, &other.acked);
+        self.transactions += other.transactions;
+        self.parked += other.parked;
+        add_all(&mut self.deleted, &other.deleted);
+    }
+
+    /// What came after `earlier`; how many are parked is no sum.
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            pushes: self.pushes - earlier.pushes,
+            commit: self.commit.since(&earlier.commit),
+            pops: self.pops - earlier.pops,
+            pops_empty: self.pops_empty - earlier.pops_empty,
+            delivery: self.delivery.since(&earlier.delivery),
+            acks: self.acks - earlier.acks,
+            acked: std::array::from_fn(|i| self.acked[i] - earlier.acked[i]),
+            transactions: self.transactions - earlier.transactions,
+            parked: self.parked,
+            deleted: std::array::from_fn(|i| self.deleted[i] - earlier.deleted[i]),
+        }
+    }
+}
+
+pub(super) fn add_all(own: &mut [u64], other: &[u64]) {
+    for (own, other) in own.iter_mut().zip(other) {
+        *own += other;
+    }
+}
+
 /// The copy of a core's cells.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -61,7 +115,7 @@ pub struct Snapshot {
     pub(super) connects: [u64; ConnectOutcome::COUNT],
     pub(super) loop_lag: LatencyCounts,
     /// Under no name: all that are not told apart.
-    pub(super) queues: Vec<(Option<Arc<str>>, DelayCounts)>,
+    pub(super) queues: Vec<(Option<Arc<str>>, QueueCounts)>,
     /// From stored to delivered, and from delivered to acknowledged.
     pub(super) groups: Vec<(Option<GroupLabel>, (DelayCounts, DelayCounts))>,
 }

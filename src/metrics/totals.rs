@@ -8,12 +8,13 @@ use futures_channel::oneshot;
 
 use super::counters::STATUSES;
 use super::histogram::{DelayCounts, LatencyCounts};
+use super::history::{Deletions, History, Period};
 use super::labelled::{Admitted, GroupLabel, OTHER};
 use super::process::{self, Process};
 use super::reason::{
     AckOutcome, CloseReason, ConnectOutcome, Family, Limit, PushOutcome, TransactionOutcome, Work,
 };
-use super::snapshot::{CoreState, Snapshot, WorkCounts};
+use super::snapshot::{CoreState, QueueCounts, Snapshot, WorkCounts, add_all};
 use super::{json, prometheus};
 
 /// How what is counted is to be written.
@@ -30,6 +31,13 @@ pub struct Scrape {
     pub reply: oneshot::Sender<Vec<u8>>,
 }
 
+/// What was written to the history when somebody asked for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Refreshed {
+    pub workers: usize,
+    pub queues: usize,
+}
+
 /// What a group has left in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
@@ -39,9 +47,25 @@ pub struct Lag {
     pub seconds: i64,
 }
 
+/// What all servers of the database did, as far as it is in the history.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClusterTotals {
+    pub push_requests: u64,
+    pub push_messages: u64,
+    pub pop_requests: u64,
+    pub pop_messages: u64,
+    pub ack_requests: u64,
+    pub ack_completed: u64,
+    pub ack_failed: u64,
+    pub dead_letters: u64,
+    pub transactions: u64,
+    pub db_errors: u64,
+}
+
 /// What was read from the database last, on the maintenance core's own time.
 #[derive(Debug, Clone, Default)]
 pub struct Lags {
+    pub totals: ClusterTotals,
     pub groups: Vec<Lag>,
     /// Dead letters of each queue that has some.
     pub dead_letters: Vec<(String, i64)>,
@@ -68,6 +92,7 @@ pub struct Totals {
     /// The last two, at least the interval apart.
     samples: [Option<Sample>; 2],
     pub lags: Lags,
+    history: History,
 }
 
 impl Default for Totals {
@@ -78,6 +103,7 @@ impl Default for Totals {
             groups: Admitted::default(),
             samples: [None; 2],
             lags: Lags::default(),
+            history: History::default(),
         }
     }
 }
@@ -101,7 +127,7 @@ pub(super) struct Sum {
     pub parked: u64,
     pub work: [WorkCounts; Work::COUNT],
     pub connects: [u64; ConnectOutcome::COUNT],
-    pub queues: BTreeMap<Arc<str>, DelayCounts>,
+    pub queues: BTreeMap<Arc<str>, QueueCounts>,
     pub groups: BTreeMap<GroupLabel, (DelayCounts, DelayCounts)>,
     pub requests_per_second: f64,
     pub messages_per_second: f64,
@@ -147,12 +173,6 @@ impl Sum {
     }
 }
 
-fn add_all(own: &mut [u64], other: &[u64]) {
-    for (own, other) in own.iter_mut().zip(other) {
-        *own += other;
-    }
-}
-
 impl Totals {
     /// The sum of the cores, written as asked.
     pub fn write(&mut self, cores: &[Snapshot], view: View) -> Vec<u8> {
@@ -164,9 +184,29 @@ impl Totals {
         }
     }
 
-    /// Takes note of how much was counted, for the rates.
+    /// Takes note of how much was counted, for the rates, and of how the server is, for its history.
     pub fn sample(&mut self, cores: &[Snapshot]) {
-        self.sum(cores);
+        let mut sum = self.sum(cores);
+        sum.process = process::read();
+        self.history.sample(&sum);
+    }
+
+    /// What was counted since the last period that was written.
+    pub fn period(&mut self, cores: &[Snapshot], deleted: &Deletions) -> Period {
+        let mut sum = self.sum(cores);
+        sum.process = process::read();
+        for (name, counts) in deleted.counts() {
+            let name = name.filter(|name| self.queues.admits(name));
+            let name = name.unwrap_or_else(|| Arc::from(OTHER));
+            add_all(&mut sum.queues.entry(name).or_default().deleted, &counts);
+        }
+        self.history.sample(&sum);
+        self.history.period(cores, sum.queues)
+    }
+
+    /// The next period begins where this one ended.
+    pub fn written(&mut self, period: Period) {
+        self.history.written(period);
     }
 
     fn sum(&mut self, cores: &[Snapshot]) -> Sum {
@@ -239,8 +279,11 @@ mod tests {
             let sum = totals.sum(&snapshots);
             assert_eq!((sum.queues.len(), sum.groups.len()), (LABELLED_MAX + 1, LABELLED_MAX + 1));
             let others = LABELLED_MAX as u64;
-            assert_eq!(sum.queues[OTHER].count(), others + 1);
-            assert_eq!(sum.queues.values().map(DelayCounts::count).sum::<u64>(), 2 * others + 1);
+            assert_eq!(sum.queues[OTHER].commit.count(), others + 1);
+            assert_eq!(
+                sum.queues.values().map(|queue| queue.commit.count()).sum::<u64>(),
+                2 * others + 1
+            );
             assert_eq!(sum.groups[&(Arc::from(OTHER), Arc::from(OTHER))].0.count(), others);
         }
     }

@@ -14,6 +14,7 @@ mod depth;
 mod error;
 mod flush;
 mod groups;
+mod history;
 mod lags;
 mod lease;
 mod link;
@@ -59,6 +60,11 @@ pub use groups::{
     GroupLag, GroupOf, GroupPartition, LaggingPartition, Moved, Page, Seek, delete_filter_groups,
     delete_group, find_groups, group_partitions, groups, lagging_partitions, seek_group,
     subscribe_group,
+};
+pub use history::{
+    Flow, Gauge, Gauges, History, ParkedPoint, QueuePoint, Range, ServerPoint, WorkerNow,
+    WorkerPoint, cluster_totals, parked_series, partition_counts, postgres_stats, prune_history,
+    queue_series, queue_sums, server_series, worker_series, workers_latest, write_history,
 };
 pub use lags::{LagRow, dead_letter_counts, lags};
 pub use lease::{Extended, extend_lease, forget_shared_leases};

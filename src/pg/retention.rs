@@ -29,12 +29,15 @@ impl<T> Step<T> {
 }
 
 /// A segment that may be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldSegment {
     pub partition: PartitionId,
     pub last_offset: Offset,
     pub message_count: i32,
     pub bytes: i32,
+    pub queue: String,
+    /// Older than its queue keeps messages, whoever has read them.
+    pub aged: bool,
 }
 
 /// Segments that are past what their queues keep them for by `grace_seconds`, in order within each
@@ -56,6 +59,8 @@ pub async fn deletable_segments(
             last_offset: Offset(row.get(3)),
             message_count: row.get(4),
             bytes: row.get(5),
+            queue: row.get(6),
+            aged: row.get(7),
         })
     }))
 }
@@ -124,6 +129,7 @@ pub struct OverduePlace {
     pub partition: PartitionId,
     pub group: GroupId,
     pub group_name: String,
+    pub queue: String,
 }
 
 /// Where messages have waited longer than their queue allows.
@@ -140,6 +146,7 @@ pub async fn overdue_places(
             partition: PartitionId(row.get::<_, Option<i64>>(2)?),
             group: GroupId(row.get(3)),
             group_name: row.get(4),
+            queue: row.get(5),
         })
     }))
 }

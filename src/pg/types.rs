@@ -21,6 +21,10 @@ impl Timestamp {
         Self((time.as_microsecond() - POSTGRES_EPOCH_UNIX_MICROS).max(POSTGRES_MIN_MICROS))
     }
 
+    pub fn from_unix_micros(micros: i64) -> Self {
+        Self(micros.saturating_sub(POSTGRES_EPOCH_UNIX_MICROS).max(POSTGRES_MIN_MICROS))
+    }
+
     pub fn unix_micros(self) -> i64 {
         self.0.saturating_add(POSTGRES_EPOCH_UNIX_MICROS)
     }

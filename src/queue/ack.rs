@@ -112,12 +112,16 @@ impl Merged {
     /// Every request gets its own part of the answer.
     fn reply(self, engine: &Engine, answer: &Result<Acked, pg::Error>) {
         let mut entries = answer.as_ref().map_or(&[][..], |acked| &acked.entries);
+        let queue = engine.cells_of(self.request().partition);
         for pending in self.pending {
             let own = answer.as_ref().map_err(Clone::clone).map(|acked| {
+                if let Some(queue) = &queue {
+                    queue.ack();
+                }
                 let (own, rest) = entries.split_at(pending.request.entries.len());
                 entries = rest;
                 for (entry, settled) in pending.request.entries.iter().zip(own) {
-                    engine.count_acked(entry, *settled);
+                    engine.count_acked(entry, *settled, queue.as_deref());
                 }
                 Acked { entries: own.to_vec(), ..*acked }
             });

@@ -11,20 +11,23 @@ use futures_channel::oneshot;
 use uuid::Uuid;
 
 use super::catalog::Queue;
+use super::lanes::connection_lost;
 use super::pop::Popped;
-use super::push::Stored;
+use super::push::{PushRequest, Stored};
 use super::transaction::{AckDone, TransactionAck};
-use super::{AckEntry, AckStatus, Engine, Error, Notice, Settled};
-use crate::ids::{self, GroupId};
+use super::{AckEntry, AckStatus, Engine, Error, Notice, PopRequest, Settled, Source};
+use crate::ids::{self, GroupId, PartitionId};
 use crate::metrics::{
-    AckOutcome, Buffered, CoreState, GroupCells, Metrics, PushOutcome, QueueCells, Scrape,
-    Snapshot, TransactionOutcome, View,
+    AckOutcome, Buffered, CoreState, GroupCells, Metrics, Parked, PushOutcome, QueueCells,
+    Refreshed, Scrape, Snapshot, TransactionOutcome, View,
 };
 use crate::pg::Timestamp;
 use crate::runtime;
 
 /// How long a scrape waits for what the other cores count.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(5);
+/// How long somebody waits for the history to be written.
+const REFRESH_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks at how late this core runs its tasks.
 const LOOP_LOOK: Duration = Duration::from_millis(500);
 
@@ -32,6 +35,7 @@ const LOOP_LOOK: Duration = Duration::from_millis(500);
 pub struct Delivery<'a> {
     engine: &'a Engine,
     cells: Rc<GroupCells>,
+    queue: Rc<QueueCells>,
     now: SystemTime,
     stored_at: Option<Timestamp>,
     run: u64,
@@ -52,7 +56,9 @@ impl Delivery<'_> {
         if let Some(stored_at) = self.stored_at {
             // The clocks of the database and of this server may differ a little.
             let after = unix_micros(self.now).saturating_sub(stored_at.unix_micros());
-            self.cells.delivered(u64::try_from(after).unwrap_or(0), self.run);
+            let after = u64::try_from(after).unwrap_or(0);
+            self.cells.delivered(after, self.run);
+            self.queue.delivered(after, self.run);
         }
         self.messages += self.run;
         self.run = 0;
@@ -62,6 +68,7 @@ impl Delivery<'_> {
     pub fn end(mut self) {
         self.end_run();
         self.engine.metrics.popped(self.messages);
+        self.queue.popped(self.messages == 0);
     }
 }
 
@@ -91,6 +98,18 @@ impl Engine {
         match runtime::timeout(SCRAPE_LIMIT, written).await {
             Ok(Ok(body)) => Ok(body),
             _ => Err(Error::Overloaded),
+        }
+    }
+
+    /// Has the history of this server brought up to now.
+    pub async fn refresh_history(&self) -> Result<Refreshed, Error> {
+        let (reply, done) = oneshot::channel();
+        if self.notices.send(Notice::Refresh(reply)).await.is_err() {
+            return Err(Error::Overloaded);
+        }
+        match runtime::timeout(REFRESH_LIMIT, done).await {
+            Ok(Ok(refreshed)) => Ok(refreshed),
+            _ => Err(connection_lost().into()),
         }
     }
 
@@ -138,14 +157,50 @@ impl Engine {
         }
     }
 
-    pub(super) fn count_committed(&self, queue: &Queue, after: Duration, messages: u64) {
-        queue.cells(&self.metrics).committed(after, messages);
+    /// `first` unless messages of the same request were counted before.
+    pub(super) fn count_committed(
+        &self,
+        queue: &Queue,
+        after: Duration,
+        messages: u64,
+        first: bool,
+    ) {
+        let cells = queue.cells(&self.metrics);
+        if first {
+            cells.push();
+        }
+        cells.committed(after, messages);
+    }
+
+    /// Counts a pop that found nothing.
+    pub fn count_empty(&self, request: &PopRequest) {
+        self.metrics.popped(0);
+        if let Some(cells) = self.cells_of_source(&request.source) {
+            cells.popped(true);
+        }
+    }
+
+    /// Counts a poll that waits, as long as it does.
+    pub(super) fn park(&self, request: &PopRequest) -> Parked<'_> {
+        self.metrics.park(self.cells_of_source(&request.source))
+    }
+
+    /// Of a queue that this core knows; one that does not exist takes no name from those that do.
+    fn cells_of_source(&self, source: &Source) -> Option<Rc<QueueCells>> {
+        let Source::Queue(name) = source else { return None };
+        self.known_queue(name).map(|queue| Rc::clone(queue.cells(&self.metrics)))
+    }
+
+    pub(super) fn cells_of(&self, partition: PartitionId) -> Option<Rc<QueueCells>> {
+        let queue = self.catalog.queue_of(partition)?;
+        Some(Rc::clone(queue.cells(&self.metrics)))
     }
 
     pub fn delivery(&self, popped: &Popped, group: &Arc<str>) -> Delivery<'_> {
         Delivery {
             engine: self,
             cells: popped.queue.group_cells(&self.metrics, popped.group.id, group),
+            queue: Rc::clone(popped.queue.cells(&self.metrics)),
             now: SystemTime::now(),
             stored_at: None,
             run: 0,
@@ -153,8 +208,17 @@ impl Engine {
         }
     }
 
-    pub(super) fn count_acked(&self, entry: &AckEntry, settled: Settled) {
-        self.metrics.acked(ack_outcome(entry.status, settled), 1);
+    pub(super) fn count_acked(
+        &self,
+        entry: &AckEntry,
+        settled: Settled,
+        queue: Option<&QueueCells>,
+    ) {
+        let outcome = ack_outcome(entry.status, settled);
+        self.metrics.acked(outcome, 1);
+        if let Some(queue) = queue {
+            queue.acked(outcome);
+        }
     }
 
     /// Measures the way back of messages that were delivered under `lease`.
@@ -179,6 +243,7 @@ impl Engine {
     pub(super) fn count_transaction(
         &self,
         acks: &[TransactionAck],
+        pushes: &PushRequest,
         outcome: Option<(&[AckDone], &[Stored])>,
     ) {
         let Some((done, stored)) = outcome else {
@@ -188,13 +253,24 @@ impl Engine {
         self.metrics.transacted(TransactionOutcome::Committed);
         self.count_pushed(stored);
         let now = SystemTime::now();
+        let mut queues: Vec<Rc<Queue>> = Vec::new();
         for (ack, done) in acks.iter().zip(done) {
             let settled = Settled { refusal: None, dead: done.dead };
-            self.count_acked(&ack.entry, settled);
+            let queue = self.catalog.queue_of(ack.partition);
+            let cells = queue.as_ref().map(|queue| queue.cells(&self.metrics));
+            self.count_acked(&ack.entry, settled, cells.map(Rc::as_ref));
             let age = ack.entry.lease.and_then(|lease| ids::lease_age(lease, now));
-            if let (Some(age), Some(queue)) = (age, self.catalog.queue_of(ack.partition)) {
+            if let (Some(age), Some(queue)) = (age, &queue) {
                 self.metrics.group(&queue.name, &ack.group).acknowledged(age, 1);
             }
+            queues.extend(queue);
+        }
+        queues.extend(pushes.targets.iter().map(|target| Rc::clone(&target.queue)));
+        // One may have been looked up twice.
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        queues.dedup_by(|a, b| a.name == b.name);
+        for queue in &queues {
+            queue.cells(&self.metrics).transacted();
         }
     }
 }

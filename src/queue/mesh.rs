@@ -19,7 +19,7 @@ use super::errand::Errand;
 use super::source::{GroupKey, Labels, Source};
 use super::{Engine, Error};
 use crate::ids::{GroupId, PartitionId};
-use crate::metrics::{Scrape, Snapshot};
+use crate::metrics::{Refreshed, Scrape, Snapshot};
 use crate::pg::{self, LookPlace};
 use crate::runtime;
 use crate::runtime::mailbox::{Address, Mailbox};
@@ -95,6 +95,8 @@ pub enum Notice {
     },
     /// For this server alone: somebody asks for what it counts.
     Scrape(Scrape),
+    /// For this server alone: the history is to be brought up to now.
+    Refresh(oneshot::Sender<Refreshed>),
     /// For this server alone: an operator asks the database something.
     Errand(Errand),
     Stop,

@@ -156,7 +156,7 @@ impl Engine {
         loop {
             let partition = request.partition.clone();
             let waiting = self.reserve(&key, partition, request.partitions_max, true);
-            let parked = self.metrics.park();
+            let parked = self.park(request);
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(granted) = runtime::timeout(left, waiting).await else { return Ok(None) };
             drop(parked);

@@ -324,9 +324,12 @@ impl Engine {
         for (item, stored) in request.items.iter().zip(stored) {
             grew[item.target] += u64::from(matches!(stored, Stored::Queued(_)));
         }
+        let mut last: Option<&Rc<Queue>> = None;
         for (target, messages) in request.targets.iter().zip(grew).filter(|(_, grew)| *grew > 0) {
             if let Some(arrived) = request.arrived {
-                self.count_committed(&target.queue, committed - arrived, messages);
+                let first =
+                    last.replace(&target.queue).is_none_or(|q| !Rc::ptr_eq(q, &target.queue));
+                self.count_committed(&target.queue, committed - arrived, messages, first);
             }
             self.grew(target.queue.known(target.partition, &target.partition_name)).await;
         }

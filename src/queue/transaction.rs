@@ -153,13 +153,13 @@ impl Engine {
         let (stored, outcome) = match outcome {
             Ok(done) => {
                 self.announce(&request, &done.stored, Instant::now()).await;
-                self.count_transaction(&acks, Some((&done.acks, &done.stored)));
+                self.count_transaction(&acks, &request, Some((&done.acks, &done.stored)));
                 self.leases_ended(done.ended).await;
                 (done.stored, Ok(done.acks))
             }
             Err(rejection) => {
                 self.rejected(&request, rejection);
-                self.count_transaction(&acks, None);
+                self.count_transaction(&acks, &request, None);
                 (Vec::new(), Err(rejection))
             }
         };

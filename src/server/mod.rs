@@ -131,7 +131,7 @@ impl Server {
         let cpu = config.pin_cores.then(|| cpus.get(config.worker_count).copied()).flatten();
         let started = runtime::start("maintenance", cpu, {
             let (connect, chores) = (settings.clone(), config.chores.clone());
-            move || maintenance::run(connect, chores, peers, notices, migrated)
+            move || maintenance::run(connect, chores, address.port(), peers, notices, migrated)
         });
         server.cores.push(started.map_err(|error| core_error(config.worker_count, &error))?);
         say_ready(config, address, description);

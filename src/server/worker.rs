@@ -243,7 +243,7 @@ async fn accept(core: Rc<Core>, acceptor: Rc<Acceptor>) {
     let mut accepted: u32 = 0;
     while !core.is_stopping() {
         accepted = accepted.wrapping_add(1);
-        if accepted % ACCEPTS_IN_TURN == 0 {
+        if accepted.is_multiple_of(ACCEPTS_IN_TURN) {
             runtime::take_turns().await;
         }
         match acceptor.accept().await {

@@ -3,8 +3,10 @@
 //! Lists are pages. Numbers are subtractions of offsets, so they cost a look at each partition that
 //! they speak of and at no message. All of it runs on the connection for operators.
 
+mod analytics;
 mod blocked;
 mod messages;
+mod range;
 mod resources;
 mod status;
 
@@ -29,6 +31,13 @@ pub enum Look {
     StatusOfQueue,
     Analytics,
     RefreshStats,
+    SystemMetrics,
+    WorkerMetrics,
+    QueueLag,
+    QueueOps,
+    QueueParkedReplicas,
+    RetentionHistory,
+    PostgresStats,
     Messages,
     MessagesOfQueue,
     Message,
@@ -60,6 +69,13 @@ pub fn read(
         Look::StatusOfQueue => status::queue(queue()?, query),
         Look::Analytics => status::analytics(query),
         Look::RefreshStats => Ok(status::refresh()),
+        Look::SystemMetrics => analytics::system(query),
+        Look::WorkerMetrics => analytics::workers(query),
+        Look::QueueLag => analytics::lag(query),
+        Look::QueueOps => analytics::operations(query),
+        Look::QueueParkedReplicas => analytics::parked(query),
+        Look::RetentionHistory => analytics::retention(query),
+        Look::PostgresStats => Ok(analytics::postgres()),
         Look::Messages => messages::list(query),
         Look::MessagesOfQueue => messages::of_queue(captures[0], query),
         Look::Message => messages::one(message),

@@ -5,17 +5,28 @@ use serde_json::{Value, json};
 use super::super::page::Page;
 use super::super::parameters::Query;
 use super::super::{Error, Operation, Reply};
+use super::analytics::per_second;
 use super::{filter, now, numbers, unless_empty};
 use crate::http::Status;
 use crate::pg::{self, Label, LabelNumbers, Paged, PartitionNumbers, QueueFilter, QueueNumbers};
 
 /// Rows of a list that does not say.
 const LIMIT_DEFAULT: i64 = 1000;
+/// What the throughput of now is made of.
+const LATELY_SECONDS: i64 = 300;
 
 pub fn overview() -> Operation {
     Operation::task(async |engine| {
         let all = QueueFilter::default();
-        let found = engine.errand(async move |session| pg::overview(session, &all).await).await?;
+        let (found, lately, age) = engine
+            .errand(async move |session| {
+                let found = pg::overview(session, &all).await?;
+                let lately = pg::worker_series(session, lately(), None, None, 1).await?;
+                Ok((found, lately, pg::cluster_totals(session).await?.1))
+            })
+            .await?;
+        let flow = lately.first().map_or_else(pg::Flow::default, |point| point.flow);
+        let acked = flow.ack_completed + flow.ack_failed;
         let spread = |[average, median, least, most]: pg::Spread| json!({ "avg": average, "median": median, "min": least, "max": most });
         let body = json!({
             "queues": found.queues,
@@ -24,12 +35,22 @@ pub fn overview() -> Operation {
             "tasks": found.tasks,
             "messages": numbers(found.messages),
             "lag": { "time": spread(found.lag_seconds), "offset": spread(found.lag_messages) },
-            "throughput": { "ingestedPerSecond": null, "processedPerSecond": null },
+            "throughput": {
+                "ingestedPerSecond": per_second(flow.push_messages, LATELY_SECONDS),
+                "processedPerSecond": per_second(acked, LATELY_SECONDS),
+            },
             "timestamp": now(),
-            "statsAge": 0,
+            "statsAge": age,
         });
         Ok(Reply::json(Status::Ok, &body))
     })
+}
+
+/// One point until now.
+fn lately() -> pg::Range {
+    let to = pg::Timestamp::from_jiff(jiff::Timestamp::now());
+    let from = pg::Timestamp::from_unix_micros(to.unix_micros() - LATELY_SECONDS * 1_000_000);
+    pg::Range { from, to, seconds: LATELY_SECONDS + 1 }
 }
 
 /// Adds to an answer which page of how many rows it is.

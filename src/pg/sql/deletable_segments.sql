@@ -6,12 +6,14 @@ WITH walked AS MATERIALIZED (
     SELECT id, queue_id, first_offset, next_offset FROM partitions WHERE id > $1 ORDER BY id LIMIT $2
 )
 SELECT (SELECT max(id) FROM walked), (SELECT count(*) FROM walked),
-       deletable.partition_id, deletable.last_offset, deletable.message_count, deletable.bytes
+       deletable.partition_id, deletable.last_offset, deletable.message_count, deletable.bytes,
+       deletable.queue, deletable.aged
 FROM (SELECT) AS one LEFT JOIN (
-    SELECT w.id AS partition_id, s.last_offset, s.message_count, s.bytes
+    SELECT w.id AS partition_id, s.last_offset, s.message_count, s.bytes, q.name AS queue,
+           coalesce(s.created_at < q.aged_before, false) AS aged
     FROM walked w
     CROSS JOIN LATERAL (
-        SELECT now() - ($4::bigint + least(
+        SELECT name, now() - ($4::bigint + least(
                    CASE WHEN ttl_given THEN nullif(ttl_seconds, 0) END,
                    CASE WHEN retention_enabled THEN nullif(retention_seconds, 0) END
                )) * interval '1 s' AS aged_before,

@@ -6,12 +6,12 @@ WITH walked AS MATERIALIZED (
     FROM partitions WHERE id > $1 ORDER BY id LIMIT $2
 )
 SELECT (SELECT max(id) FROM walked), (SELECT count(*) FROM walked),
-       overdue.partition_id, overdue.group_id, overdue.group_name
+       overdue.partition_id, overdue.group_id, overdue.group_name, overdue.queue
 FROM (SELECT) AS one LEFT JOIN (
-    SELECT w.id AS partition_id, g.id AS group_id, g.name AS group_name
+    SELECT w.id AS partition_id, g.id AS group_id, g.name AS group_name, q.name AS queue
     FROM walked w
     CROSS JOIN LATERAL (
-        SELECT now() - wait_seconds_max * interval '1 s' AS created_before
+        SELECT name, now() - wait_seconds_max * interval '1 s' AS created_before
         FROM queues WHERE id = w.queue_id AND wait_seconds_max > 0 OFFSET 0
     ) q
     JOIN LATERAL (
