@@ -17,10 +17,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server, Settings, eventually};
+use harness::{Client, Dice, Server, Settings, eventually};
 use history::audit::{Broken, audit};
 use history::clients::{GROUPS, LEASE, Person, Phase, QUEUE};
-use history::record::{Ack, Clock, DeadLetter, Delivered, Dice, History, Made, Pop, Push, Span};
+use history::record::{Ack, Clock, DeadLetter, Delivered, History, Made, Pop, Push, Span};
 use history::transactions::{Effects, effects, fractures};
 use serde_json::json;
 

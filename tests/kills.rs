@@ -5,10 +5,6 @@
 //! seed, because the machine decides who comes first, but its mixture is.
 
 mod harness;
-// Its dice; the rest of it is for another auditor.
-#[allow(dead_code)]
-#[path = "history/record.rs"]
-mod record;
 mod kills {
     pub mod auditor;
     pub mod crowd;
@@ -24,10 +20,9 @@ use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::processes::{Stopped, children, kill_postgres, postmaster, signal};
-use harness::{Database, Server, Settings, eventually, scratch, text};
+use harness::{Database, Dice, Server, Settings, eventually, scratch, text};
 use kills::auditor::{Broken, Delivery, Done, Ledger, Name, Push, audit};
 use kills::crowd::{Crowd, asked, lease, prepare, seed, suffer};
-use record::Dice;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,10 +5,6 @@
 //! is hit by them, the machine decides.
 
 mod harness;
-// Its dice; the rest of it is for another auditor.
-#[allow(dead_code)]
-#[path = "history/record.rs"]
-mod record;
 mod kills {
     // Some of it is for other faults.
     #[allow(dead_code)]
@@ -23,9 +19,8 @@ use std::time::Duration;
 
 use harness::processes::Stopped;
 use harness::proxy::{Harm, Proxy, Way};
-use harness::{Client, Database, Server, Settings, eventually};
+use harness::{Client, Database, Dice, Server, Settings, eventually};
 use kills::crowd::{Crowd, asked, prepare, seed, suffer};
-use record::Dice;
 use serde_json::json;
 
 /// Harms under load.

@@ -10,6 +10,7 @@
 pub mod certificates;
 pub mod client;
 pub mod cluster;
+pub mod dice;
 pub mod locks;
 pub mod processes;
 pub mod proxy;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 pub use certificates::Authority;
 pub use client::{Answer, Client, Message, encode, text};
 pub use cluster::Database;
+pub use dice::Dice;
 pub use relay::Relay;
 pub use server::{Server, Settings, die_with_the_test, scratch};
 pub use time::Time;

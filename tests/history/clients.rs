@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::record::{Ack, Clock, Delivered, Dice, History, Made, Pop, Push};
-use crate::harness::{Client, Server, Wire, text};
+use super::record::{Ack, Clock, Delivered, History, Made, Pop, Push};
+use crate::harness::{Client, Dice, Server, Wire, text};
 
 pub const QUEUE: &str = "history";
 pub const PARTITIONS: u64 = 6;

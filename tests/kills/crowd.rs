@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::auditor::{Delivery, Done, Ledger, Micros, Name, Push, audit};
-use crate::harness::{Answer, Client, Database, Server, Settings, eventually, text};
-use crate::record::Dice;
+use crate::harness::{Answer, Client, Database, Dice, Server, Settings, eventually, text};
 
 pub const QUEUE: &str = "work";
 const TARGET: &str = "target";
