@@ -50,6 +50,14 @@ const WRITE_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 /// that nobody is there.
 const TAKEN_LIMIT: Duration = Duration::from_secs(5);
 const TAKEN_LOOK: Duration = Duration::from_millis(1);
+/// What a client may go on sending behind its last answer, which is a body as large as is allowed by
+/// default; in which time, if its request was refused and if it was not; and how long it may pause.
+/// They bound the work for who is not served any more.
+const LINGER_BYTES_MAX: usize = 64 << 20;
+const REFUSED_LINGER_LIMIT: Duration = Duration::from_secs(30);
+const CLOSED_LINGER_LIMIT: Duration = Duration::from_millis(500);
+const LINGER_SILENCE_LIMIT: Duration = Duration::from_secs(2);
+const LINGER_READ_BYTES: usize = 64 << 10;
 
 pub struct Connection {
     core: Rc<Core>,
@@ -155,7 +163,7 @@ impl Connection {
         }
         if persistence == Persistence::Closes || core.is_stopping() {
             self.write_out().await?;
-            self.linger().await;
+            self.linger(CLOSED_LINGER_LIMIT).await;
             let drains = core.is_stopping();
             return Err(if drains { CloseReason::Drain } else { CloseReason::Client });
         }
@@ -306,21 +314,20 @@ impl Connection {
         if let Err(reason) = self.write_out().await {
             return reason;
         }
-        self.linger().await;
+        self.linger(REFUSED_LINGER_LIMIT).await;
         CloseReason::Rejected
     }
 
-    /// Reads on for a moment before closing: a socket that is closed with unread bytes resets the
-    /// connection, and the client might never see the end of its answer (RFC 9112 section 9.6).
-    async fn linger(&mut self) {
-        const LINGER_LIMIT: Duration = Duration::from_millis(500);
-        const LINGER_BYTES_MAX: usize = 1 << 20;
-        let mut left = LINGER_BYTES_MAX;
+    /// Reads on before closing: a socket that is closed with unread bytes resets the connection, and
+    /// the client might never see the end of its answer (RFC 9112 section 9.6). Many a client looks
+    /// for an answer only when it has sent all of its request.
+    async fn linger(&mut self, limit: Duration) {
         self.stream.shutdown_write().await;
-        self.stream.set_read_timeout(Some(LINGER_LIMIT));
-        let mut piece = vec![0; READ_BYTES];
+        self.stream.set_read_timeout(Some(LINGER_SILENCE_LIMIT));
+        let mut left = LINGER_BYTES_MAX;
+        let mut piece = vec![0; LINGER_READ_BYTES];
         let stream = &mut self.stream;
-        let _ = runtime::timeout(LINGER_LIMIT, async {
+        let _ = runtime::timeout(limit, async {
             while left > 0 {
                 match stream.read(&mut piece).await {
                     Ok(count) if count > 0 => left = left.saturating_sub(count),
