@@ -85,14 +85,13 @@ impl Server {
         let (maintenance, notices) = mailbox::mailbox();
         let common = CommonHeaders::new(&config.origins);
         let draining = Arc::new(AtomicUsize::new(listeners.len()));
-        let stopping = Arc::new(AtomicBool::new(false));
         let mut server = Self {
             cores: Vec::new(),
             addresses: peers.clone(),
             maintenance: maintenance.clone(),
             tls: tls.clone(),
             stop_limit: config.stop_limit,
-            stopping: Arc::clone(&stopping),
+            stopping: Arc::default(),
         };
         for (core, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let worker = Worker {
@@ -119,7 +118,7 @@ impl Server {
                 tls: tls.clone(),
                 stop_limit: config.stop_limit,
                 draining: Arc::clone(&draining),
-                stopping: Arc::clone(&stopping),
+                stopping: Arc::clone(&server.stopping),
             };
             let ready = ready.clone();
             let cpu = config.pin_cores.then(|| cpus[core % cpus.len()]);
