@@ -57,7 +57,8 @@ const LINGER_BYTES_MAX: usize = 64 << 20;
 const REFUSED_LINGER_LIMIT: Duration = Duration::from_secs(30);
 const CLOSED_LINGER_LIMIT: Duration = Duration::from_millis(500);
 const LINGER_SILENCE_LIMIT: Duration = Duration::from_secs(2);
-const LINGER_READ_BYTES: usize = 64 << 10;
+/// What is read of it at once, which each such client costs.
+const LINGER_READ_BYTES: usize = READ_BYTES;
 
 pub struct Connection {
     core: Rc<Core>,
@@ -314,7 +315,9 @@ impl Connection {
         if let Err(reason) = self.write_out().await {
             return reason;
         }
-        self.linger(REFUSED_LINGER_LIMIT).await;
+        // Who was too slow has had its time.
+        let was_slow = reject.status == Status::RequestTimeout;
+        self.linger(if was_slow { CLOSED_LINGER_LIMIT } else { REFUSED_LINGER_LIMIT }).await;
         CloseReason::Rejected
     }
 
@@ -333,6 +336,7 @@ impl Connection {
                     Ok(count) if count > 0 => left = left.saturating_sub(count),
                     _ => return,
                 }
+                runtime::take_turns().await;
             }
         })
         .await;
