@@ -1,21 +1,19 @@
 -- Groups, one row for each queue that they read, with what is left for them. Counts by subtraction
--- and reads no message. $1 rows at most, $2 rows passed over.
+-- and reads no message. One pass over the partitions, however many groups there are. $1 rows at
+-- most, $2 rows passed over.
 WITH page AS MATERIALIZED (
     SELECT g.id, g.name, g.queue_id, q.name AS queue_name, g.subscription_mode, g.start_from, g.created_at
     FROM groups g JOIN queues q ON q.id = g.queue_id
     ORDER BY g.name, q.name
     LIMIT $1 OFFSET $2
-)
-SELECT page.name, page.queue_name, page.subscription_mode, page.start_from, page.created_at,
-       s.members, s.lagging, s.lag, s.lag_seconds
-FROM page CROSS JOIN LATERAL (
-    SELECT count(c.cursor) AS members,
+), counted AS (
+    SELECT page.id, count(c.cursor) AS members,
            count(*) FILTER (WHERE l.lag > 0) AS lagging,
            coalesce(sum(l.lag), 0)::bigint AS lag,
-           coalesce(max(greatest(0, floor(extract(epoch FROM now() - p.last_push_at))))
-                    FILTER (WHERE l.lag > 0), 0)::bigint AS lag_seconds
-    FROM partitions p
-    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = page.id
+           min(p.last_push_at) FILTER (WHERE l.lag > 0) AS oldest
+    FROM page
+    JOIN partitions p ON p.queue_id = page.queue_id
+    LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = page.id
     -- Without a place yet: all of it, or at least one message where the group starts later.
     CROSS JOIN LATERAL (
         SELECT CASE WHEN page.start_from IS NULL OR c.cursor IS NOT NULL
@@ -23,6 +21,10 @@ FROM page CROSS JOIN LATERAL (
                     WHEN p.last_push_at >= page.start_from THEN least(1, p.next_offset - p.first_offset)
                     ELSE 0 END AS lag
     ) l
-    WHERE p.queue_id = page.queue_id
-) s
+    GROUP BY page.id
+)
+SELECT page.name, page.queue_name, page.subscription_mode, page.start_from, page.created_at,
+       coalesce(members, 0) AS members, coalesce(lagging, 0) AS lagging, coalesce(lag, 0) AS lag,
+       coalesce(greatest(0, floor(extract(epoch FROM now() - oldest))), 0)::bigint AS lag_seconds
+FROM page LEFT JOIN counted USING (id)
 ORDER BY page.name, page.queue_name
