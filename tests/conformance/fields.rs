@@ -1,17 +1,11 @@
 //! Header fields: their grammar, `Host`, `Connection`, `Expect` and `Authorization`.
 
 use super::Case;
+use super::refusals::{CRLF, EXPECT, FOLD, NAME, VALUE};
 
-const NAME: &str =
-    "400 malformed_request: a header field must begin with a name, directly followed by a colon";
-const VALUE: &str =
-    "400 malformed_request: a header field value must not contain control characters";
-const FOLD: &str = "400 malformed_request: header fields must not be folded";
-const CRLF: &str = "400 malformed_request: lines must end in CRLF";
 const HOST_MISSING: &str = "400 malformed_request: the Host header is required";
 const HOST_TWICE: &str = "400 malformed_request: the Host header must appear once";
 const HOST: &str = "400 malformed_request: the Host header is not valid";
-const EXPECT: &str = "417 expectation_failed: the only expectation understood is 100-continue";
 
 pub const CASES: &[Case] = &[
     // Names.

@@ -1,11 +1,8 @@
 //! Where a body ends: `Content-Length`, chunked coding, and every way to say both or neither.
 
 use super::Case;
+use super::refusals::{BOTH, CHUNK_END, CHUNK_LINE, CODING, CRLF, DIGITS, LENGTH_TWICE, LINE};
 
-const DIGITS: &str = "400 malformed_request: the Content-Length header must be a decimal number";
-const LENGTH_TWICE: &str = "400 malformed_request: the Content-Length header must appear once";
-const BOTH: &str =
-    "400 malformed_request: Content-Length and Transfer-Encoding must not be used together";
 const TOO_LARGE: &str = "413 body_too_large: the request body is too large";
 
 pub const SIZED: &[Case] = &[
@@ -109,15 +106,8 @@ pub const SIZED: &[Case] = &[
     (b"CONNECT q:1 HTTP/1.1\r\nHost: q\r\nContent-Length: 2\r\n\r\nab", &["CONNECT q:1 1.1 kept \"ab\" => 501 method_unknown: the method is not known"]),
 ];
 
-const LINE: &str =
-    "400 malformed_request: the request line must be: method SP request-target SP HTTP-version";
-const CODING: &str =
-    "501 transfer_coding_unsupported: the only transfer coding understood is chunked";
 const ORDER: &str =
     "400 malformed_request: chunked must be the last transfer coding and appear once";
-const CHUNK_LINE: &str = "400 malformed_request: a chunk must begin with its size in hex";
-const CHUNK_END: &str = "400 malformed_request: chunk data must end in CRLF";
-const CRLF: &str = "400 malformed_request: lines must end in CRLF";
 
 /// The usual head of a chunked request.
 macro_rules! chunked {

@@ -15,6 +15,7 @@
 pub mod answers;
 pub mod fields;
 pub mod framing;
+mod refusals;
 pub mod request_line;
 pub mod smuggling;
 

@@ -1,12 +1,10 @@
 //! Request lines: methods, the four forms of a target, versions, and what is not HTTP at all.
 
 use super::Case;
+use super::refusals::{CRLF, LINE};
 
-const LINE: &str =
-    "400 malformed_request: the request line must be: method SP request-target SP HTTP-version";
 const METHOD: &str = "400 malformed_request: the request must begin with a method";
 const TARGET: &str = "400 malformed_request: the request target is not valid";
-const CRLF: &str = "400 malformed_request: lines must end in CRLF";
 const VERSION: &str = "505 http_version_unsupported: this server speaks HTTP/1.1 and HTTP/1.0";
 
 pub const CASES: &[Case] = &[

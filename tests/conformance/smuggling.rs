@@ -2,25 +2,12 @@
 //! what is behind it is not looked at. `/hidden` must never be answered where it is hidden.
 
 use super::Case;
+use super::refusals::{
+    BOTH, CHUNK_END, CHUNK_LINE, CODING, CRLF, DIGITS, EXPECT, FOLD, LENGTH_TWICE, LINE, NAME,
+    VALUE,
+};
 
-const BOTH: &str =
-    "400 malformed_request: Content-Length and Transfer-Encoding must not be used together";
-const TWICE: &str = "400 malformed_request: the Content-Length header must appear once";
 const CODING_TWICE: &str = "400 malformed_request: the Transfer-Encoding header must appear once";
-const CODING: &str =
-    "501 transfer_coding_unsupported: the only transfer coding understood is chunked";
-const NAME: &str =
-    "400 malformed_request: a header field must begin with a name, directly followed by a colon";
-const VALUE: &str =
-    "400 malformed_request: a header field value must not contain control characters";
-const FOLD: &str = "400 malformed_request: header fields must not be folded";
-const CRLF: &str = "400 malformed_request: lines must end in CRLF";
-const DIGITS: &str = "400 malformed_request: the Content-Length header must be a decimal number";
-const CHUNK_LINE: &str = "400 malformed_request: a chunk must begin with its size in hex";
-const CHUNK_END: &str = "400 malformed_request: chunk data must end in CRLF";
-const LINE: &str =
-    "400 malformed_request: the request line must be: method SP request-target SP HTTP-version";
-const EXPECT: &str = "417 expectation_failed: the only expectation understood is 100-continue";
 
 /// A request with these fields and this body, and the hidden one behind it.
 macro_rules! hiding {
@@ -41,8 +28,8 @@ pub const CASES: &[Case] = &[
     (hiding!("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), &[BOTH]),
     (hiding!("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "5c\r\n"), &[BOTH]),
     (hiding!("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", "0\r\n\r\n"), &[BOTH]),
-    (hiding!("Content-Length: 0\r\nContent-Length: 40\r\n", ""), &[TWICE]),
-    (hiding!("Content-Length: 40\r\nContent-Length: 0\r\n", ""), &[TWICE]),
+    (hiding!("Content-Length: 0\r\nContent-Length: 40\r\n", ""), &[LENGTH_TWICE]),
+    (hiding!("Content-Length: 40\r\nContent-Length: 0\r\n", ""), &[LENGTH_TWICE]),
     (hiding!("Content-Length: 0, 40\r\n", ""), &[DIGITS]),
     (hiding!("Content-Length: 0\r\n , 40\r\n", ""), &[FOLD]),
     (hiding!("Content-Length: 0\x0b40\r\n", ""), &[VALUE]),
@@ -104,7 +91,10 @@ pub const CASES: &[Case] = &[
         b"GET /1 HTTP/0.9\r\n\r\nGET /hidden HTTP/1.1\r\nHost: q\r\n\r\n",
         &["505 http_version_unsupported: this server speaks HTTP/1.1 and HTTP/1.0"],
     ),
-    (hiding!("Expect: 100-continue\r\nContent-Length: 0\r\nContent-Length: 1\r\n", ""), &[TWICE]),
+    (
+        hiding!("Expect: 100-continue\r\nContent-Length: 0\r\nContent-Length: 1\r\n", ""),
+        &[LENGTH_TWICE],
+    ),
     (hiding!("Expect: y 100-continue\r\nContent-Length: 4\r\n", "abcd"), &[EXPECT]),
     (hiding!("Connection: close\r\n", ""), &["POST /1 1.1 closed"]),
     // A body is a body for every method, so what is in it stays hidden.
