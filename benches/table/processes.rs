@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use queen::runtime::allowed_cpus;
+
 /// Microseconds of a clock tick: `sysconf(_SC_CLK_TCK)` is 100 on every Linux.
 const TICK_US: u64 = 10_000;
 
@@ -58,16 +60,6 @@ pub fn separate(server: u32, postmaster: u32, workers: usize) -> bool {
         }
     }
     true
-}
-
-fn allowed_cpus() -> Vec<usize> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    let ranges = allowed.unwrap_or_default().trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
-    });
-    ranges.flatten().collect()
 }
 
 fn bind(thread: u32, cpus: &[usize]) {

@@ -1,6 +1,7 @@
 //! `/api/v1/analytics`: what servers, workers and queues did over time, from the history that each
 //! server writes once a minute.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
@@ -55,8 +56,12 @@ pub fn with(mut object: Value, more: Value) -> Value {
     object
 }
 
+fn text(query: Query<'_>, name: &str) -> Result<Option<String>, BadRequest> {
+    Ok(query.text(name)?.map(Cow::into_owned))
+}
+
 fn queue_of(query: Query<'_>) -> Result<QueueFilter, BadRequest> {
-    let queue = query.text("queue")?.map(std::borrow::Cow::into_owned);
+    let queue = text(query, "queue")?;
     Ok(QueueFilter { queue, ..QueueFilter::default() })
 }
 
@@ -64,13 +69,9 @@ fn series(time: TimeRange, range: pg::Range) -> Value {
     json!({ "timeRange": time.json(), "bucketMinutes": range.seconds / 60 })
 }
 
-fn name(text: Option<std::borrow::Cow<'_, str>>) -> Option<String> {
-    text.map(std::borrow::Cow::into_owned)
-}
-
 pub fn system(query: Query<'_>) -> Result<Operation, Error> {
     let time = TimeRange::read(query, HOUR_SECONDS)?;
-    let (machine, server) = (name(query.text("hostname")?), name(query.text("workerId")?));
+    let (machine, server) = (text(query, "hostname")?, text(query, "workerId")?);
     let range = time.divided();
     Ok(Operation::task(async move |engine| {
         let found = engine
@@ -145,7 +146,7 @@ fn server_point(point: &ServerPoint) -> Value {
 
 pub fn workers(query: Query<'_>) -> Result<Operation, Error> {
     let time = TimeRange::read(query, HOUR_SECONDS)?;
-    let machine = name(query.text("hostname")?);
+    let machine = text(query, "hostname")?;
     let worker = query.integer("workerId")?.map(|worker| i32::try_from(worker).unwrap_or(-1));
     let range = time.divided();
     Ok(Operation::task(async move |engine| {
