@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use ureq::Agent;
 
 use super::keys::{KeySet, NoKey};
@@ -93,6 +94,7 @@ pub fn start(
         .tls_config(
             ureq::tls::TlsConfig::builder()
                 .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
                 .build(),
         )
         .build();

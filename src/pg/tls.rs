@@ -18,7 +18,7 @@ use tokio_rustls::rustls::client::danger::{
 };
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{
-    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -51,7 +51,7 @@ pub struct Tls(Arc<ClientConfig>);
 impl Tls {
     /// Reads the certificates; an error is text for the operator.
     pub fn open(settings: &TlsSettings) -> Result<Self, String> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = if settings.verifies {
             let roots = Arc::new(roots(settings)?);
             WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))

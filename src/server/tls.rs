@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
@@ -77,14 +77,14 @@ impl Tls {
             StartError::Setting { setting, reason }
         })?;
         let certificate = Arc::new(Certificate(RwLock::new(Arc::new(key))));
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        config.ticketer = ring::Ticketer::new().map_err(|error| StartError::Setting {
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| StartError::Setting {
             setting: "QUEEN_TLS_KEY_FILE",
             reason: format!("the system gives no random numbers: {error}"),
         })?;
@@ -166,9 +166,13 @@ fn load(files: &TlsFiles) -> Result<CertifiedKey, FileError> {
     let pem = std::fs::read(&files.key).map_err(|error| bad_key(error.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| bad_key(format!("no PEM private key can be read: {error}")))?;
-    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => bad_key("not the key of the certificate".to_owned()),
-        rustls::Error::InvalidCertificate(_) => bad_chain(error.to_string()),
-        other => bad_key(other.to_string()),
-    })
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(
+        |error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                bad_key("not the key of the certificate".to_owned())
+            }
+            rustls::Error::InvalidCertificate(_) => bad_chain(error.to_string()),
+            other => bad_key(other.to_string()),
+        },
+    )
 }

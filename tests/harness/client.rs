@@ -5,8 +5,10 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Request};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -69,7 +71,10 @@ impl Client {
     /// Over TLS, to a server whose certificate is of this authority.
     pub fn over_tls(address: SocketAddr, authority: &Authority) -> Self {
         let root = Certificate::from_der(authority.der()).to_owned();
-        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root])).build();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&[root]))
+            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+            .build();
         Self::with(tls, format!("https://{address}"))
     }
 
