@@ -83,6 +83,11 @@ impl Caller {
         self.0.as_ref()?.subject()
     }
 
+    /// When the token expires that a request came with.
+    pub fn expires(&self) -> Option<Instant> {
+        self.0.as_ref()?.expires()
+    }
+
     pub fn is_limited(&self) -> bool {
         self.0.as_ref().is_some_and(|identity| identity.is_limited())
     }

@@ -125,6 +125,7 @@ pub fn read(
     let Matched { needs, captures, .. } = matched;
     let operation = access::admit(gate, needs, &captures, request, arrived).and_then(|caller| {
         let operation = read_matched(engine, settings, request, arrived, &matched, &caller)?;
+        let operation = operation.waiting_until(caller.expires());
         operation.guarded_by(needs, &caller, [captures[0], captures[1]])
     });
     let family = match &operation {
@@ -220,6 +221,16 @@ impl Operation {
     /// there.
     pub fn waits(&self) -> bool {
         matches!(self, Self::Pop(request, _) if request.wait.is_some())
+    }
+
+    /// The same, which waits no longer than its caller's token is good.
+    fn waiting_until(mut self, expires: Option<Instant>) -> Self {
+        if let (Self::Pop(PopRequest { wait: Some(wait), arrived, .. }, _), Some(expires)) =
+            (&mut self, expires)
+        {
+            *wait = (*wait).min(expires.saturating_duration_since(*arrived));
+        }
+        self
     }
 
     /// Carries it out and writes the answer.

@@ -1,5 +1,7 @@
 //! What the claims of a verified token mean here: who it is, its role, its queues.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value};
 
 use super::Refusal;
@@ -36,19 +38,30 @@ pub struct Identity {
     subject: Option<Box<str>>,
     role: Option<Role>,
     permissions: Option<Permissions>,
+    expires: Option<Instant>,
 }
 
 impl Identity {
-    pub(super) fn new(claims: &Map<String, Value>, names: &Names) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        claims: &Map<String, Value>,
+        names: &Names,
+        expires: Option<Instant>,
+    ) -> Result<Self, Refusal> {
         let permissions = match claims.get(&names.permissions_claim) {
             None | Some(Value::Null) => None,
             Some(claim) => Some(Permissions::of(claim).ok_or(Refusal::Permissions)?),
         };
-        Ok(Self { subject: subject(claims.get("sub"))?, role: names.role(claims), permissions })
+        let subject = subject(claims.get("sub"))?;
+        Ok(Self { subject, role: names.role(claims), permissions, expires })
     }
 
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
+    }
+
+    /// From when on the token is refused; `None` for one that does not expire.
+    pub fn expires(&self) -> Option<Instant> {
+        self.expires
     }
 
     pub fn has(&self, role: Role) -> bool {
@@ -126,7 +139,7 @@ mod tests {
     }
 
     fn identity(claims: &Value) -> Result<Identity, Refusal> {
-        Identity::new(claims.as_object().unwrap(), &names())
+        Identity::new(claims.as_object().unwrap(), &names(), None)
     }
 
     #[test]

@@ -68,15 +68,16 @@ impl Gate {
             Some(_) => drop(known.remove(token)),
             None => {}
         }
-        let (identity, lasts) = self.verify(token, keys)?;
-        let identity = Rc::new(identity);
+        let identity = Rc::new(self.verify(token, keys, now)?);
+        let until = now + REMEMBERED;
+        let until = identity.expires().map_or(until, |expires| expires.min(until));
         if known.len() >= TOKENS_MAX {
             known.retain(|_, known| now < known.until);
         }
         if known.len() >= TOKENS_MAX {
             known.clear();
         }
-        known.insert(token.into(), Known { until: now + lasts, identity: Rc::clone(&identity) });
+        known.insert(token.into(), Known { until, identity: Rc::clone(&identity) });
         Ok(identity)
     }
 
@@ -87,8 +88,8 @@ impl Gate {
         }
     }
 
-    /// Who the token speaks of, and how long that may be remembered.
-    fn verify(&self, token: &[u8], keys: &KeySet) -> Result<(Identity, Duration), Refusal> {
+    /// Who the token speaks of that came at `now`.
+    fn verify(&self, token: &[u8], keys: &KeySet, now: Instant) -> Result<Identity, Refusal> {
         let settings = &self.auth.settings;
         let header = decode_header(token).map_err(|_| Refusal::Malformed)?;
         if !settings.algorithms.contains(&header.alg) {
@@ -109,19 +110,23 @@ impl Gate {
             }
         }
         let claims = verified?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "seconds of less than a day")]
         let skew = settings.clock_skew_seconds as f64;
         if let Some(issued) = claims.get("iat") {
             let issued = issued.as_f64().ok_or(Refusal::Malformed)?;
-            if issued > now + skew {
+            if issued > date + skew {
                 return Err(Refusal::Early);
             }
         }
-        let left = claims.get("exp").and_then(Value::as_f64).map(|expires| expires + skew - now);
-        let left = left.and_then(|left| Duration::try_from_secs_f64(left.max(0.0)).ok());
-        let lasts = left.map_or(REMEMBERED, |left| left.min(REMEMBERED));
-        Ok((Identity::new(&claims, &settings.names)?, lasts))
+        let left = claims.get("exp").and_then(Value::as_f64).map(|expires| expires + skew - date);
+        // The crate counts whole seconds, and lets a token in during its last one.
+        if left.is_some_and(|left| left <= 0.0) {
+            return Err(Refusal::Expired);
+        }
+        let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
+        let expires = left.and_then(|left| now.checked_add(left));
+        Identity::new(&claims, &settings.names, expires)
     }
 }
 
