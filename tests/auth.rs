@@ -289,6 +289,31 @@ fn claims_are_checked_with_the_skew_of_clocks() {
 }
 
 #[test]
+fn a_token_names_one_of_several_issuers_and_audiences() {
+    let server = guarded(&[
+        ("JWT_SECRET", SECRET),
+        ("JWT_ISSUER", "https://a , https://b"),
+        ("JWT_AUDIENCE", "queen,, kings"),
+    ]);
+    let of = |issuer: Value, audience: Value| {
+        token(&json!({ "role": "read-only", "iss": issuer, "aud": audience }))
+    };
+    for (issuer, audience) in [
+        (json!("https://a"), json!("queen")),
+        (json!("https://b"), json!("kings")),
+        (json!("https://b"), json!(["other", "queen"])),
+    ] {
+        assert_eq!(ask(&server, &of(issuer, audience)).status, 200);
+    }
+    for issuer in [json!("https://a , https://b"), json!("https://c"), json!("")] {
+        refused(&server, &of(issuer, json!("queen")), "Invalid token issuer");
+    }
+    for audience in [json!("queen,, kings"), json!(""), json!(["rooks"]), json!(null)] {
+        refused(&server, &of(json!("https://a"), audience), "Invalid token audience");
+    }
+}
+
+#[test]
 fn a_token_that_is_known_expires_all_the_same() {
     let server = guarded(&[("JWT_SECRET", SECRET), ("JWT_CLOCK_SKEW", "0")]);
     let (short, long) = (now() + 4, now() + 3600);
@@ -424,6 +449,8 @@ fn a_server_without_a_key_or_with_a_bad_setting_does_not_start() {
         ),
         (vec![("JWT_ALGORITHM", "none"), ("JWT_SECRET", SECRET)], "JWT_ALGORITHM"),
         (vec![("JWT_ENABLED", "yes"), ("JWT_SECRET", SECRET)], "JWT_ENABLED"),
+        (vec![("JWT_ISSUER", ","), ("JWT_SECRET", SECRET)], "JWT_ISSUER"),
+        (vec![("JWT_AUDIENCE", " , "), ("JWT_SECRET", SECRET)], "JWT_AUDIENCE"),
     ] {
         let mut environment = vec![("JWT_ENABLED", "true".to_owned())];
         environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));

@@ -38,8 +38,10 @@ pub struct Settings {
     /// From settings: a secret, a public key.
     pub keys: Vec<DecodingKey>,
     pub document: Option<Source>,
-    pub issuer: Option<String>,
-    pub audience: Option<String>,
+    /// A token names one of them; none where any will do.
+    pub issuers: Vec<String>,
+    /// The same of whom a token is for.
+    pub audiences: Vec<String>,
     pub clock_skew_seconds: u64,
     /// Paths that need no token; one that ends with `/` stands for all paths that begin so.
     pub skip_paths: Vec<String>,
@@ -94,13 +96,13 @@ impl Settings {
         validation.validate_nbf = true;
         // What is asked for must be there; a token without `exp` does not expire.
         validation.required_spec_claims.clear();
-        validation.validate_aud = self.audience.is_some();
-        if let Some(audience) = &self.audience {
-            validation.set_audience(&[audience]);
+        validation.validate_aud = !self.audiences.is_empty();
+        if !self.audiences.is_empty() {
+            validation.set_audience(&self.audiences);
             validation.required_spec_claims.insert("aud".to_owned());
         }
-        if let Some(issuer) = &self.issuer {
-            validation.set_issuer(&[issuer]);
+        if !self.issuers.is_empty() {
+            validation.set_issuer(&self.issuers);
             validation.required_spec_claims.insert("iss".to_owned());
         }
         validation

@@ -69,11 +69,11 @@ pub(super) struct AuthOptions {
         value_parser = clap::value_parser!(u64).range(1..=DOCUMENT_LIMIT_MAX))]
     jwt_jwks_timeout_ms: u64,
 
-    /// The issuer that tokens must name
+    /// The issuer that tokens must name, or several with commas: one of them
     #[arg(long, env = "JWT_ISSUER", value_name = "TEXT")]
     jwt_issuer: Option<String>,
 
-    /// The audience that tokens must name
+    /// The audience that tokens must name, or several with commas: one of them
     #[arg(long, env = "JWT_AUDIENCE", value_name = "TEXT")]
     jwt_audience: Option<String>,
 
@@ -131,15 +131,14 @@ impl AuthOptions {
             return Ok(None);
         }
         let Signers { algorithms, keys, document } = self.signers()?;
-        let skip_paths = self.jwt_skip_paths.split(',').map(str::trim);
         Ok(Some(Settings {
             algorithms,
             keys,
             document,
-            issuer: self.jwt_issuer,
-            audience: self.jwt_audience,
+            issuers: one_of("JWT_ISSUER", self.jwt_issuer.as_deref())?,
+            audiences: one_of("JWT_AUDIENCE", self.jwt_audience.as_deref())?,
             clock_skew_seconds: self.jwt_clock_skew,
-            skip_paths: skip_paths.filter(|path| !path.is_empty()).map(str::to_owned).collect(),
+            skip_paths: elements(&self.jwt_skip_paths),
             names: Names {
                 role_claim: self.jwt_roles_claim,
                 roles_claim: self.jwt_roles_array_claim,
@@ -198,6 +197,19 @@ impl AuthOptions {
             limit: Duration::from_millis(self.jwt_jwks_timeout_ms),
         })
     }
+}
+
+/// The elements of a list with commas.
+fn elements(list: &str) -> Vec<String> {
+    let elements = list.split(',').map(str::trim);
+    elements.filter(|element| !element.is_empty()).map(str::to_owned).collect()
+}
+
+/// What tokens must name one of. A list of nothing is a mistake, and would let everybody in.
+fn one_of(name: &'static str, list: Option<&str>) -> Result<Vec<String>, StartError> {
+    let Some(list) = list else { return Ok(Vec::new()) };
+    let elements = elements(list);
+    if elements.is_empty() { Err(setting(name, "it names nothing")) } else { Ok(elements) }
 }
 
 fn algorithms_of(family: AlgorithmFamily) -> impl Iterator<Item = Algorithm> {
