@@ -5,6 +5,7 @@ mod harness;
 
 mod auth {
     pub mod jwks;
+    pub mod jwks_over_tls;
     pub mod polls;
     pub mod producers;
     pub mod queues;
