@@ -42,6 +42,7 @@ fn messages_are_decoded() {
         let (found, came) = (message(n), &pushed[usize::try_from(n).unwrap()]);
         assert_eq!(found["message_id"], came["messageId"]);
         assert_eq!(found["transaction_id"], came["transactionId"]);
+        assert_eq!(found.get("producer_sub"), Some(&Value::Null));
     }
     assert_eq!((&message(1)["data"], &message(2)["data"]), (&json!("\"x\""), &json!("null")));
     let (partition, id) = (text(&pushed[1]["partitionId"]), text(&pushed[1]["messageId"]));
@@ -76,6 +77,7 @@ fn numbers_are_those_of_the_api() {
     assert_eq!((&place["place"], &place["messages_left"]), (&json!(3), &json!(3)));
     let letter = row(&server, "SELECT * FROM dead_letter WHERE queue = 'q'");
     assert_eq!((&letter["data"], &letter["message_id"]), (&json!("2"), &held[0]["id"]));
+    assert_eq!(letter.get("producer_sub"), Some(&Value::Null));
 }
 
 #[test]

@@ -62,6 +62,12 @@ fn pops_and_lists_say_who_pushed_a_message() {
     }
     let of_queue = client.get("/api/v1/status/queues/q/messages").expect(200);
     assert_eq!(of_queue["messages"][0]["producerSub"], SUBJECT);
+    // Also to whoever looks with SQL.
+    let sql = "SELECT producer_sub, data FROM messages WHERE queue = 'q'";
+    for row in server.database.connect().query(sql, &[]).expect("the view is there") {
+        assert_eq!(row.get::<_, &str>(0), SUBJECT);
+        assert!(row.get::<_, &str>(1).starts_with("{\"n\":"));
+    }
     // Who has no subject is nobody.
     for (queue, claims) in [
         ("without", json!({ "role": "read-write" })),
@@ -99,6 +105,9 @@ fn dead_letters_and_what_is_pushed_again_keep_it() {
     for letter in letters.as_array().expect("a list") {
         assert_eq!(letter["producerSub"], SUBJECT, "{letter}");
     }
+    let sql = "SELECT producer_sub FROM dead_letter WHERE queue = 'q'";
+    let letters = server.database.connect().query(sql, &[]).expect("the view is there");
+    assert!(letters.len() == 2 && letters.iter().all(|row| row.get::<_, &str>(0) == SUBJECT));
     // By somebody else, who has not produced it.
     let operator = server.client().bearing(&role("admin"));
     let [partition, id] = ["partitionId", "transactionId"].map(|name| text(&messages[0][name]));
