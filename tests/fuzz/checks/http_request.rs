@@ -94,6 +94,7 @@ fn said(request: &Request<'_>, buf: &[u8], consumed: usize) -> Said {
         content_type: kept(request.content_type()),
         accept_encoding: kept(request.accept_encoding()),
         if_none_match: kept(request.if_none_match()),
+        origin: kept(request.origin()),
         body: request.body().to_vec(),
         consumed,
     }

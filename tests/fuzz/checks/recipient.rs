@@ -27,6 +27,7 @@ pub struct Said {
     pub content_type: Option<Vec<u8>>,
     pub accept_encoding: Option<Vec<u8>>,
     pub if_none_match: Option<Vec<u8>>,
+    pub origin: Option<Vec<u8>>,
     pub body: Vec<u8>,
     /// Where the next request begins.
     pub consumed: usize,
@@ -253,6 +254,7 @@ impl Recipient<'_> {
             content_type: first("content-type"),
             accept_encoding: first("accept-encoding"),
             if_none_match: first("if-none-match"),
+            origin: first("origin"),
             method,
             target,
             minor_version,
