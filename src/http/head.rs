@@ -248,8 +248,8 @@ impl HeadParser {
         if target_end == method_end {
             return Err(Reject::REQUEST_LINE);
         }
-        self.head.version = version(&line[target_end + 1..])?;
         self.head.method = method_of(method);
+        self.head.version = version(&line[target_end + 1..])?;
         let start = self.line_start;
         self.head.method_text = Span { start, end: start + method_end };
         self.head.target = Span { start: start + method_end + 1, end: start + target_end };

@@ -76,6 +76,11 @@ impl RequestParser {
         matches!(self.phase, Phase::Head) && matches!(buf, b"" | b"\r" | b"\r\n")
     }
 
+    /// Whether the request that has begun is known to be one for a head alone.
+    pub fn wants_head_only(&self) -> bool {
+        self.head.head().method == Method::Head
+    }
+
     /// Whether the head is whole, and a body follows.
     pub fn is_in_body(&self) -> bool {
         matches!(self.phase, Phase::Sized { .. } | Phase::Chunked(_))

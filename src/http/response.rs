@@ -206,13 +206,20 @@ pub fn write(out: &mut Vec<u8>, status: Status, body: &[u8], options: &Options<'
 }
 
 /// Answers a request that could not be parsed, or a client that is not served. The connection
-/// closes behind it.
-pub fn write_reject(out: &mut Vec<u8>, reject: &Reject, date: Date, common: CommonHeaders) {
+/// closes behind it. A client that asked for a head gets no more here either.
+pub fn write_reject(
+    out: &mut Vec<u8>,
+    reject: &Reject,
+    date: Date,
+    common: CommonHeaders,
+    head_only: bool,
+) {
     let may_retry = matches!(reject.status, Status::TooManyRequests | Status::ServiceUnavailable);
     let options = Options {
         // Whoever is refused here has not said where it comes from, or nothing that counts.
         common: common.lines(None),
         retry_after_seconds: may_retry.then_some(RETRY_AFTER_SECONDS),
+        head_only,
         ..Options::new(date, Connection::Closes)
     };
     let unfinished = begin(out, reject.status, &options);

@@ -302,7 +302,8 @@ impl Connection {
     /// Answers what cannot be served, and closes.
     pub async fn reject(&mut self, reject: &Reject) -> CloseReason {
         let date = self.core.date(Instant::now());
-        response::write_reject(&mut self.out, reject, date, self.core.common);
+        let head_only = self.parser.wants_head_only();
+        response::write_reject(&mut self.out, reject, date, self.core.common, head_only);
         let metrics = self.core.engine.metrics();
         metrics.answered(Family::Rejected, reject.status, Duration::ZERO);
         if let Some(limit) = limit_of(reject) {

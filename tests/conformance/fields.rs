@@ -109,6 +109,7 @@ pub const CASES: &[Case] = &[
     (b"GET / HTTP/1.1\r\nHost: q\r\nA: b", &["..."]),
     // Host.
     (b"GET / HTTP/1.1\r\n\r\n", &[HOST_MISSING]),
+    (b"HEAD / HTTP/1.1\r\n\r\n", &[HOST_MISSING]),
     (b"GET / HTTP/1.1\r\nHosts: q\r\n\r\n", &[HOST_MISSING]),
     (b"GET http://q/ HTTP/1.1\r\n\r\n", &[HOST_MISSING]),
     (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", &["GET / 1.1 kept"]),
@@ -117,6 +118,7 @@ pub const CASES: &[Case] = &[
     (b"GET / HTTP/1.1\r\nHost: q\r\nHost: q\r\n\r\n", &[HOST_TWICE]),
     (b"GET / HTTP/1.1\r\nHost: q\r\nHOST:\r\n\r\n", &[HOST_TWICE]),
     (b"GET / HTTP/1.0\r\nHost: q\r\nHost: r\r\n\r\n", &[HOST_TWICE]),
+    (b"HEAD / HTTP/1.1\r\nHost: q r\r\nHost: q\r\n\r\n", &[HOST]),
     (b"GET / HTTP/1.1\r\nHost: q r\r\n\r\n", &[HOST]),
     (b"GET / HTTP/1.1\r\nHost: q, r\r\n\r\n", &[HOST]),
     (b"GET / HTTP/1.1\r\nHost: u@q\r\n\r\n", &[HOST]),
@@ -229,6 +231,7 @@ pub const CASES: &[Case] = &[
     (b"GET / HTTP/1.1\r\nHost: q\r\nExpect: x\r\n\r\n", &[EXPECT]),
     (b"GET / HTTP/1.1\r\nHost: q\r\nExpect: 100-continue\r\nExpect: x\r\n\r\n", &[EXPECT]),
     (b"GET / HTTP/1.1\r\nHost: q\r\nExpect: x\r\nExpect: 100-continue\r\n\r\n", &[EXPECT]),
+    (b"HEAD / HTTP/1.1\r\nHost: q\r\nExpect: x\r\n\r\n", &[EXPECT]),
     (b"POST / HTTP/1.0\r\nExpect: x\r\n\r\n", &["POST / 1.0 closed"]),
     (
         b"POST / HTTP/1.1\r\nHost: q\r\nExpect: 100-continue\r\n\r\n",

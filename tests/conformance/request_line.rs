@@ -135,6 +135,7 @@ pub const CASES: &[Case] = &[
     (b"GET / HTTP/1.2\r\nHost: q\r\n\r\n", &[VERSION]),
     (b"GET / HTTP/0.9\r\nHost: q\r\n\r\n", &[VERSION]),
     (b"GET / HTTP/2.0\r\nHost: q\r\n\r\n", &[VERSION]),
+    (b"HEAD / HTTP/2.0\r\nHost: q\r\n\r\n", &[VERSION]),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[VERSION]),
     (b"GET / HTTP/1\r\nHost: q\r\n\r\n", &[LINE]),
     (b"GET / HTTP/1.10\r\nHost: q\r\n\r\n", &[LINE]),
@@ -251,6 +252,7 @@ const HEAD_LONG: &str = "431 head_too_large: the request head is too large";
 pub const LIMITS: &[Case] = &[
     (b"GET /123456789abcdef HTTP/1.1\r\nHost: q\r\n\r\n", &["GET /123456789abcdef 1.1 kept"]),
     (b"GET /123456789abcdefg HTTP/1.1\r\nHost: q\r\n\r\n", &[TARGET_LONG]),
+    (b"HEAD /123456789abcdefg HTTP/1.1\r\nHost: q\r\n\r\n", &[TARGET_LONG]),
     (b"GET /123456789abcdefg HTTP/3.0\r\nHost: q\r\n\r\n", &[VERSION]),
     // A target is refused before its end has come.
     (

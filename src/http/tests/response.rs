@@ -93,7 +93,7 @@ fn extra_headers_are_written() {
 #[test]
 fn a_reject_is_json_and_closes() {
     let mut out = Vec::new();
-    write_reject(&mut out, &Reject::HOST_MISSING, date(), CommonHeaders::ANY);
+    write_reject(&mut out, &Reject::HOST_MISSING, date(), CommonHeaders::ANY, false);
     let answer = String::from_utf8(out).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"));
@@ -109,7 +109,7 @@ fn a_reject_is_json_and_closes() {
 fn a_refusal_that_may_pass_says_when_to_try_again() {
     for (reject, expected) in [(Reject::CONNECTIONS, true), (Reject::BODY_LENGTH, false)] {
         let mut out = Vec::new();
-        write_reject(&mut out, &reject, date(), CommonHeaders::ANY);
+        write_reject(&mut out, &reject, date(), CommonHeaders::ANY, false);
         let answer = String::from_utf8(out).unwrap();
         assert_eq!(answer.contains("\r\nRetry-After: 1\r\n"), expected, "{answer}");
     }
