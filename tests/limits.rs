@@ -173,6 +173,37 @@ fn an_address_may_have_fewer_connections_than_all() {
 }
 
 #[test]
+fn the_bounds_of_an_address_are_those_of_all_cores_together() {
+    let settings = [("QUEEN_ADDRESS_CONNECTIONS_MAX", "8"), ("QUEEN_ADDRESS_POLLS_MAX", "4")];
+    let environment = settings.map(|(name, value)| (name, value.to_owned())).to_vec();
+    let server = Server::with(Settings { workers: 2, environment });
+    let mut held: Vec<Wire> = (0..8).map(|_| server.wire()).collect();
+    for wire in &mut held {
+        wire.send(get("/health"));
+        assert_eq!(wire.answer().status, 200);
+    }
+    for _ in 0..8 {
+        let mut another = server.wire();
+        refused(&another.answer(), 429, "too_many_connections");
+        another.closed();
+    }
+    // However they are spread over the cores, as many of them wait as may.
+    for wire in &mut held {
+        wire.send(poll());
+    }
+    let mut refusals = 0;
+    eventually("the others are refused", || {
+        let spoke = held.iter_mut().position(|wire| !wire.is_silent());
+        if let Some(at) = spoke {
+            refused(&held.remove(at).answer(), 429, "too_many_polls");
+            refusals += 1;
+        }
+        (refusals == 4).then_some(())
+    });
+    assert!(held.iter_mut().all(Wire::is_silent), "the others wait");
+}
+
+#[test]
 fn polls_have_a_bound_and_an_address_has_another_one() {
     for (name, status, limit) in
         [("QUEEN_POLLS_MAX", 503, "polls"), ("QUEEN_ADDRESS_POLLS_MAX", 429, "address_polls")]

@@ -63,7 +63,7 @@ pub(super) struct HttpOptions {
         value_parser = clap::value_parser!(u32).range(1..))]
     connections_max: u32,
 
-    /// Most connections of one address on each core; 0 is any number
+    /// Most connections of one address, on all cores together; 0 is any number
     #[arg(long, env = "QUEEN_ADDRESS_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 0)]
     address_connections_max: u32,
 
@@ -82,7 +82,7 @@ pub(super) struct HttpOptions {
         value_parser = clap::value_parser!(u32).range(1..))]
     polls_max: u32,
 
-    /// Most pops of one address that wait for messages on each core; 0 is any number
+    /// Most pops of one address that wait for messages, on all cores together; 0 is any number
     #[arg(long, env = "QUEEN_ADDRESS_POLLS_MAX", value_name = "COUNT", default_value_t = 0)]
     address_polls_max: u32,
 

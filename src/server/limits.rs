@@ -2,14 +2,15 @@
 //!
 //! Each bound protects the clients that keep to it from those that do not. What one request may be is
 //! the parser's matter (`http::Limits`). A core counts for itself: the kernel spreads connections over
-//! the cores, so bounds are those of one core.
+//! the cores, so bounds are those of one core, except for those of an address.
 //!
-//! Counting is an addition to a cell of the core. Addresses are looked up only where a bound on them
-//! is set, when a connection or a poll begins and ends.
+//! Counting is an addition to a cell of the core. What addresses have is counted by all cores together,
+//! and only where a bound on them is set, when a connection or a poll begins and ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -17,8 +18,8 @@ use hashbrown::HashMap;
 use crate::http::{self, Reject};
 use crate::metrics::Limit;
 
-/// The bounds of one core. Of those for an address `None` is no bound: behind one address there may be
-/// a thousand clients, and a bound that nobody asked for would hit them first.
+/// The bounds of one core. Those for an address are of all cores, and `None` is no bound: behind one
+/// address there may be a thousand clients, and a bound that nobody asked for would hit them first.
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub http: http::Limits,
@@ -95,10 +96,50 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// What an address has at one time.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Share {
     connections: usize,
     polls: usize,
+}
+
+/// Which of them.
+type Count = fn(&mut Share) -> &mut usize;
+const CONNECTIONS: Count = |share| &mut share.connections;
+const POLLS: Count = |share| &mut share.polls;
+
+/// Of the addresses that have something, on all cores. The lock is held for one look-up, so a core
+/// hardly ever finds it taken.
+#[derive(Debug, Default)]
+pub struct Addresses(Mutex<HashMap<IpAddr, Share>>);
+
+impl Addresses {
+    /// `None` where there is no bound on them.
+    pub fn of(limits: &Limits) -> Option<Arc<Self>> {
+        limits.count_addresses().then(Arc::default)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Share>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more, if the bound allows it.
+    fn enter(&self, address: IpAddr, count: Count, max: Option<usize>) -> bool {
+        let mut shares = self.lock();
+        let count = count(shares.entry(address).or_default());
+        let may = max.is_none_or(|max| *count < max);
+        *count += usize::from(may);
+        may
+    }
+
+    fn leave(&self, address: IpAddr, count: Count) {
+        let mut shares = self.lock();
+        if let Some(share) = shares.get_mut(&address) {
+            *count(share) -= 1;
+            if *share == Share::default() {
+                shares.remove(&address);
+            }
+        }
+    }
 }
 
 /// What the clients of a core have at one time.
@@ -109,20 +150,31 @@ pub struct Crowd {
     requests: Cell<usize>,
     request_bytes: Cell<usize>,
     polls: Cell<usize>,
-    /// Of the addresses that have a connection, where a bound on them is set.
-    addresses: RefCell<HashMap<IpAddr, Share>>,
+    addresses: Option<Arc<Addresses>>,
 }
 
 impl Crowd {
-    pub fn new(limits: Limits) -> Rc<Self> {
+    pub fn new(limits: Limits, addresses: Option<Arc<Addresses>>) -> Rc<Self> {
         Rc::new(Self {
             limits,
             connections: Cell::default(),
             requests: Cell::default(),
             request_bytes: Cell::default(),
             polls: Cell::default(),
-            addresses: RefCell::default(),
+            addresses,
         })
+    }
+
+    /// Counts one more of an address, if that is known and the bound allows it.
+    fn enter_from(&self, address: Option<IpAddr>, count: Count, max: Option<usize>) -> bool {
+        let known = self.addresses.as_ref().zip(address);
+        known.is_none_or(|(addresses, address)| addresses.enter(address, count, max))
+    }
+
+    fn leave_from(&self, address: Option<IpAddr>, count: Count) {
+        if let Some((addresses, address)) = self.addresses.as_ref().zip(address) {
+            addresses.leave(address, count);
+        }
     }
 
     /// Lets a connection in, if there is room for it.
@@ -130,13 +182,8 @@ impl Crowd {
         if self.connections.get() >= self.limits.connections_max {
             return Err(Limit::Connections);
         }
-        if let Some(address) = address {
-            let mut addresses = self.addresses.borrow_mut();
-            let share = addresses.entry(address).or_default();
-            if is_full(share.connections, self.limits.address_connections_max) {
-                return Err(Limit::AddressConnections);
-            }
-            share.connections += 1;
+        if !self.enter_from(address, CONNECTIONS, self.limits.address_connections_max) {
+            return Err(Limit::AddressConnections);
         }
         self.connections.update(|count| count + 1);
         Ok(Guest { crowd: Rc::clone(self), address, bytes: 0 })
@@ -157,10 +204,6 @@ impl Crowd {
         self.requests.update(|count| count + 1);
         Working(&self.requests)
     }
-}
-
-fn is_full(count: usize, max: Option<usize>) -> bool {
-    max.is_some_and(|max| count >= max)
 }
 
 /// A request that is worked on, as long as it lives.
@@ -194,13 +237,8 @@ impl Guest {
         if crowd.polls.get() >= crowd.limits.polls_max {
             return Err(Limit::Polls);
         }
-        if let Some(address) = self.address
-            && let Some(share) = crowd.addresses.borrow_mut().get_mut(&address)
-        {
-            if is_full(share.polls, crowd.limits.address_polls_max) {
-                return Err(Limit::AddressPolls);
-            }
-            share.polls += 1;
+        if !crowd.enter_from(self.address, POLLS, crowd.limits.address_polls_max) {
+            return Err(Limit::AddressPolls);
         }
         crowd.polls.update(|count| count + 1);
         Ok(Polling { crowd: Rc::clone(crowd), address: self.address })
@@ -211,14 +249,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.hold(0);
         self.crowd.connections.update(|count| count - 1);
-        let Some(address) = self.address else { return };
-        let mut addresses = self.crowd.addresses.borrow_mut();
-        if let Some(share) = addresses.get_mut(&address) {
-            share.connections -= 1;
-            if share.connections == 0 {
-                addresses.remove(&address);
-            }
-        }
+        self.crowd.leave_from(self.address, CONNECTIONS);
     }
 }
 
@@ -231,11 +262,7 @@ pub struct Polling {
 impl Drop for Polling {
     fn drop(&mut self) {
         self.crowd.polls.update(|count| count - 1);
-        if let Some(address) = self.address
-            && let Some(share) = self.crowd.addresses.borrow_mut().get_mut(&address)
-        {
-            share.polls -= 1;
-        }
+        self.crowd.leave_from(self.address, POLLS);
     }
 }
 
@@ -243,7 +270,7 @@ impl Drop for Polling {
 mod tests {
     use super::*;
 
-    fn crowd(change: impl FnOnce(&mut Limits)) -> Rc<Crowd> {
+    fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
         let mut limits = Limits {
             http: http::Limits::default(),
             head_time: Duration::from_secs(10),
@@ -258,7 +285,11 @@ mod tests {
             address_polls_max: None,
         };
         change(&mut limits);
-        Crowd::new(limits)
+        limits
+    }
+
+    fn crowd(change: impl FnOnce(&mut Limits)) -> Rc<Crowd> {
+        Crowd::new(limits(change), None)
     }
 
     fn address(text: &str) -> IpAddr {
@@ -276,15 +307,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_own_bounds_and_leaves_nothing_behind() {
-        let crowd = crowd(|limits| {
+    fn an_address_has_its_own_bounds_on_all_cores_and_leaves_nothing_behind() {
+        let limits = limits(|limits| {
             limits.address_connections_max = Some(2);
             limits.address_polls_max = Some(1);
         });
+        let addresses = Addresses::of(&limits).unwrap();
+        let [crowd, elsewhere] =
+            [(); 2].map(|()| Crowd::new(limits.clone(), Some(Arc::clone(&addresses))));
         let (here, there) = (Some(address("10.0.0.1")), Some(address("10.0.0.2")));
         let first = crowd.enter(here).ok().unwrap();
-        let second = crowd.enter(here).ok().unwrap();
-        assert_eq!(crowd.enter(here).err(), Some(Limit::AddressConnections));
+        let second = elsewhere.enter(here).ok().unwrap();
+        for crowd in [&crowd, &elsewhere] {
+            assert_eq!(crowd.enter(here).err(), Some(Limit::AddressConnections));
+        }
         let other = crowd.enter(there).ok().unwrap();
         let poll = first.poll().ok().unwrap();
         assert_eq!(second.poll().err(), Some(Limit::AddressPolls));
@@ -292,8 +328,10 @@ mod tests {
         drop(poll);
         assert!(second.poll().is_ok());
         drop((first, second, other));
-        assert!(crowd.addresses.borrow().is_empty());
-        assert_eq!((crowd.connections.get(), crowd.polls.get()), (0, 0));
+        assert!(addresses.lock().is_empty());
+        for crowd in [crowd, elsewhere] {
+            assert_eq!((crowd.connections.get(), crowd.polls.get()), (0, 0));
+        }
     }
 
     #[test]

@@ -70,12 +70,7 @@ impl Server {
         let migrated = migrate_or_wait(&settings, description, opened.is_some())?;
         let switches = Arc::new(Switches::new(migrated));
         let migrated = migrated.is_some();
-        let (keeper, kept) = mailbox::mailbox();
-        let buffer = opened.as_ref().map(|opened| {
-            let backlog = Arc::clone(&opened.backlog);
-            Buffer { backlog, keeper }
-        });
-        let mut keeping = opened.map(|opened| Keeping { opened, mailbox: kept });
+        let (buffer, mut keeping) = opened.map(keeping).unzip();
         let (address, listeners) = listen(config)?;
         let auth = authentication(config, address)?;
         let cpus = runtime::allowed_cpus();
@@ -85,6 +80,7 @@ impl Server {
         let (maintenance, notices) = mailbox::mailbox();
         let common = CommonHeaders::new(&config.origins);
         let draining = Arc::new(AtomicUsize::new(listeners.len()));
+        let clients = limits::Addresses::of(&config.limits);
         let mut server = Self {
             cores: Vec::new(),
             addresses: peers.clone(),
@@ -114,6 +110,7 @@ impl Server {
                 api: api_settings(config),
                 auth: auth.clone(),
                 limits: config.limits.clone(),
+                clients: clients.clone(),
                 common,
                 tls: tls.clone(),
                 stop_limit: config.stop_limit,
@@ -176,6 +173,13 @@ impl Server {
             }
         }
     }
+}
+
+/// How cores reach the file buffer, and what the one needs that keeps it.
+fn keeping(opened: buffer::Opened) -> (Buffer, Keeping) {
+    let (keeper, mailbox) = mailbox::mailbox();
+    let backlog = Arc::clone(&opened.backlog);
+    (Buffer { backlog, keeper }, Keeping { opened, mailbox })
 }
 
 /// The line that says that clients may come.

@@ -14,7 +14,7 @@ use futures_util::future::{Shared, select};
 
 use super::Ready;
 use super::connection::Connection;
-use super::limits::{self, Crowd, Guest, Limits};
+use super::limits::{self, Addresses, Crowd, Guest, Limits};
 use super::tls::{HANDSHAKES_MAX, Tls};
 use super::turns::Turns;
 use crate::api;
@@ -64,6 +64,8 @@ pub struct Worker {
     /// `None` when requests need no token.
     pub auth: Option<Auth>,
     pub limits: Limits,
+    /// Shared by all workers.
+    pub clients: Option<Arc<Addresses>>,
     pub common: CommonHeaders,
     /// `None` where clients speak plain HTTP.
     pub tls: Option<Arc<Tls>>,
@@ -183,7 +185,7 @@ impl Worker {
             engine: Rc::clone(&engine),
             settings: self.api,
             gate: self.auth.map(Gate::new),
-            crowd: Crowd::new(self.limits),
+            crowd: Crowd::new(self.limits, self.clients),
             common: self.common,
             stopping: self.stopping,
             tls: self.tls,
