@@ -4,6 +4,8 @@
 //! a message that another core must have seen first, "sent before" has to mean "received before"
 //! whichever core sends next. Waking a sleeping core costs 30 to 60 microseconds.
 
+use std::cell::RefCell;
+
 use futures_channel::mpsc;
 use futures_util::{SinkExt, StreamExt};
 
@@ -13,11 +15,13 @@ const MAILBOX_MESSAGES_MAX: usize = 4096;
 
 pub struct Mailbox<T>(mpsc::Receiver<T>);
 
-pub struct Address<T>(mpsc::Sender<T>);
+/// In a cell, since every clone of a sender has a place of its own in the channel: one that is made for
+/// each message is never refused, and the mailbox would have no bound.
+pub struct Address<T>(RefCell<mpsc::Sender<T>>);
 
 impl<T> Clone for Address<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(RefCell::new(self.0.borrow().clone()))
     }
 }
 
@@ -27,20 +31,21 @@ pub struct Closed;
 
 pub fn mailbox<T>() -> (Address<T>, Mailbox<T>) {
     let (sender, receiver) = mpsc::channel(MAILBOX_MESSAGES_MAX);
-    (Address(sender), Mailbox(receiver))
+    (Address(RefCell::new(sender)), Mailbox(receiver))
 }
 
 impl<T> Address<T> {
     /// Waits while the mailbox is full.
     pub async fn send(&self, message: T) -> Result<(), Closed> {
         // A clone of its own for each message: its guaranteed slot keeps `send` from contending
-        // with another task of this core that waits on the same address.
-        self.0.clone().send(message).await.map_err(|_| Closed)
+        // with another task of this core that waits on the same address. Bounded, since its task waits.
+        let mut sender = self.0.borrow().clone();
+        sender.send(message).await.map_err(|_| Closed)
     }
 
     /// Sends without waiting; gives the message back when the mailbox is full or closed.
     pub fn try_send(&self, message: T) -> Result<(), T> {
-        self.0.clone().try_send(message).map_err(mpsc::TrySendError::into_inner)
+        self.0.borrow_mut().try_send(message).map_err(mpsc::TrySendError::into_inner)
     }
 }
 
@@ -53,5 +58,24 @@ impl<T> Mailbox<T> {
     /// The next message if it is there already.
     pub fn try_next(&mut self) -> Option<T> {
         self.0.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_that_nobody_reads_takes_no_more_than_its_bound() {
+        let (address, mut mailbox) = mailbox();
+        let addresses = [address.clone(), address];
+        let send = |n: usize| addresses[n % 2].try_send(n).is_ok();
+        let sent = (0..2 * MAILBOX_MESSAGES_MAX).filter(|n| send(*n)).count();
+        // One more for each address.
+        assert!(sent <= MAILBOX_MESSAGES_MAX + addresses.len(), "{sent} messages");
+        assert!(sent >= MAILBOX_MESSAGES_MAX, "{sent} messages");
+        let read = std::iter::from_fn(|| mailbox.try_next()).count();
+        assert_eq!(read, sent);
+        assert!((0..addresses.len()).all(send), "there is room again");
     }
 }
