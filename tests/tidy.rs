@@ -227,6 +227,31 @@ fn route(line: &str) -> Option<String> {
         .then(|| format!("{method} /{path}"))
 }
 
+/// The names of metrics in a text that stand between two quotes, or before a label.
+fn metrics<'t>(text: &'t str, quote: &'static str) -> impl Iterator<Item = &'t str> {
+    let pieces = text.split(quote).filter(|piece| piece.starts_with("queen_"));
+    pieces.map(|piece| piece.split('{').next().unwrap_or_default()).filter(|name| {
+        name.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !name.ends_with('_')
+    })
+}
+
+#[test]
+fn the_protocol_page_and_the_metrics_agree() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("it is there");
+    let code = read("src/metrics/prometheus.rs");
+    let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let written: BTreeSet<&str> = metrics(code, "\"").collect();
+    assert!(written.contains("queen_uptime_seconds"), "names are found");
+    let page = read("protocol.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `queen_"));
+    let documented: BTreeSet<&str> = rows.flat_map(|row| metrics(row, "`")).collect();
+    assert_eq!(documented, written, "left: protocol.md, right: the code");
+    let advice = read("README.md");
+    for name in metrics(&advice, "`") {
+        assert!(written.contains(name), "README.md names {name}");
+    }
+}
+
 /// Split, so that this file does not name them itself.
 const FORBIDDEN_TEXTS: [&[&str]; 8] = [
     &["/wo", "rk/"],
