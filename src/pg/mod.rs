@@ -78,9 +78,9 @@ pub use names::Addresses;
 pub use notices::{NOTICE_BYTES_MAX, NoticeReceiver, NoticeSender, listen};
 pub use page::Paged;
 pub use resources::{
-    DEAD_LETTERS_COUNTED_MAX, Label, LabelNumbers, Leases, Numbers, Overview, PartitionNumbers,
-    QueueDepth, QueueFilter, QueueNumbers, Spread, dead_letter_errors, depth_of_group, labels,
-    leases, overview, partitions, queues,
+    DEAD_LETTERS_COUNTED_MAX, Label, LabelNumbers, Leases, NO_PAGE, Numbers, Overview,
+    PartitionNumbers, QueueDepth, QueueFilter, QueueNumbers, QueueOfOverview, Spread,
+    dead_letter_errors, depth_of_group, labels, leases, overview, partitions, queues,
 };
 pub use retention::{
     LineStarts, OldSegment, OverduePlace, Step, deletable_segments, delete_partitions,

@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::catalog::read_queue;
-use super::{Error, Paged, QueueRow, Session, Timestamp};
-use crate::ids::PartitionId;
+use super::{Error, Page, Paged, QueueRow, Session, Timestamp};
+use crate::ids::{PartitionId, QueueId};
 
 /// Dead letters that are counted for one number, which says at most this. Bounds the time of a
 /// statement.
@@ -123,6 +123,9 @@ pub async fn partitions(
     }))
 }
 
+/// Of no queue.
+pub const NO_PAGE: Page = Page { limit: 0, offset: 0 };
+
 /// What queues are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
@@ -180,11 +183,41 @@ pub struct Overview {
     pub lag_messages: Spread,
 }
 
-pub async fn overview(session: &Session, filter: &QueueFilter) -> Result<Overview, Error> {
+/// A queue beside an overview.
+#[derive(Debug)]
+pub struct QueueOfOverview {
+    pub id: QueueId,
+    pub name: String,
+    pub namespace: String,
+    pub task: String,
+    pub partitions: i64,
+    /// Messages that every group has passed.
+    pub completed: i64,
+}
+
+/// All together, and a page of the queues, newest first.
+pub async fn overview(
+    session: &Session,
+    filter: &QueueFilter,
+    page: Page,
+) -> Result<(Overview, Vec<QueueOfOverview>), Error> {
     let [queue, namespace, task] = filter.parameters();
+    let Page { limit, offset } = page;
     let sql = include_str!("sql/overview.sql");
-    let rows =
-        session.query_rare(sql, &[queue, namespace, task, &DEAD_LETTERS_COUNTED_MAX]).await?;
+    let parameters: &[&(dyn ToSql + Sync)] =
+        &[queue, namespace, task, &DEAD_LETTERS_COUNTED_MAX, &limit, &offset];
+    let rows = session.query_rare(sql, parameters).await?;
+    let queues = rows.iter().filter_map(|row| {
+        Some(QueueOfOverview {
+            id: QueueId(row.get::<_, Option<i64>>("id")?),
+            name: row.get("name"),
+            namespace: row.get("namespace"),
+            task: row.get("task"),
+            partitions: row.get("own_partitions"),
+            completed: row.get("own_completed"),
+        })
+    });
+    let queues = queues.collect();
     let row = rows.first().expect("an aggregate is a row");
     let spread = |column| {
         // Null where there is no partition.
@@ -193,7 +226,7 @@ pub async fn overview(session: &Session, filter: &QueueFilter) -> Result<Overvie
         spread.iter_mut().zip(found).for_each(|(to, from)| *to = from.unwrap_or(0));
         spread
     };
-    Ok(Overview {
+    let overview = Overview {
         queues: row.get("queues"),
         partitions: row.get("partitions"),
         namespaces: row.get("namespaces"),
@@ -202,7 +235,8 @@ pub async fn overview(session: &Session, filter: &QueueFilter) -> Result<Overvie
         dead_partitions: row.get("dead_partitions"),
         lag_seconds: spread("lag_seconds"),
         lag_messages: spread("lag_messages"),
-    })
+    };
+    Ok((overview, queues))
 }
 
 /// The leases that are live.

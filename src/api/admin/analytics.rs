@@ -157,7 +157,8 @@ pub fn workers(query: Query<'_>) -> Result<Operation, Error> {
                 let now = pg::workers_latest(session, LATELY_SECONDS, machine, worker, WORKERS_MAX)
                     .await?;
                 let queues = pg::queue_series(session, time.whole(), None, QUEUES_MAX).await?;
-                let pending = pg::overview(session, &QueueFilter::default()).await?.messages;
+                let all = QueueFilter::default();
+                let pending = pg::overview(session, &all, pg::NO_PAGE).await?.0.messages;
                 let totals = pg::cluster_totals(session).await?.0;
                 Ok((points, now, queues, totals, pending.pending + pending.processing))
             })

@@ -20,7 +20,7 @@ pub fn overview() -> Operation {
         let all = QueueFilter::default();
         let (found, lately, age) = engine
             .errand(async move |session| {
-                let found = pg::overview(session, &all).await?;
+                let found = pg::overview(session, &all, pg::NO_PAGE).await?.0;
                 let lately = pg::worker_series(session, lately(), None, None, 1).await?;
                 Ok((found, lately, pg::cluster_totals(session).await?.1))
             })

@@ -14,7 +14,7 @@ use super::{filter, numbers, unless_empty};
 use crate::http::Status;
 use crate::metrics::ClusterTotals;
 use crate::pg::{
-    self, PartitionNumbers, QueueFilter, QueueNumbers, QueuePoint, ServerPoint, WorkerNow,
+    self, PartitionNumbers, QueueFilter, QueueOfOverview, QueuePoint, ServerPoint, WorkerNow,
     WorkerPoint,
 };
 
@@ -37,20 +37,20 @@ fn errors(found: &[(String, i64)]) -> Vec<Value> {
 pub fn status(query: Query<'_>) -> Result<Operation, Error> {
     let (filter, time) = (filter(query)?, TimeRange::read(query, HOUR_SECONDS)?);
     let Page { limit, offset } = Page::read(query, QUEUES_LIMIT_DEFAULT)?;
+    let page = pg::Page { limit, offset };
     let range = time.divided();
     Ok(Operation::task(async move |engine| {
         let (now, past) = engine
             .errand(async move |session| {
                 let now = (
-                    pg::overview(session, &filter).await?,
-                    pg::queues(session, &filter, limit, offset).await?,
+                    pg::overview(session, &filter, page).await?,
                     pg::leases(session, &filter).await?,
                     pg::dead_letter_errors(session, &filter).await?,
                 );
                 Ok((now, Past::read(session, range, &filter).await?))
             })
             .await?;
-        let (all, queues, leases, top_errors) = now;
+        let ((all, queues), leases, top_errors) = now;
         let (totals, age) = past.totals;
         let acked = totals.ack_completed + totals.ack_failed;
         let requests = json!({
@@ -68,7 +68,7 @@ pub fn status(query: Query<'_>) -> Result<Operation, Error> {
             "bucketMinutes": range.seconds / 60,
             "pointCount": throughput.len(),
             "throughput": throughput,
-            "queues": queues.rows.iter().map(consumed).collect::<Vec<_>>(),
+            "queues": queues.iter().map(consumed).collect::<Vec<_>>(),
             "messages": with(numbers(all.messages), requests),
             "leases": {
                 "active": leases.count,
@@ -184,14 +184,14 @@ fn throughput_point(
     })
 }
 
-fn consumed(row: &QueueNumbers) -> Value {
+fn consumed(queue: &QueueOfOverview) -> Value {
     json!({
-        "id": row.queue.id.to_uuid(),
-        "name": row.name,
-        "namespace": unless_empty(&row.queue.namespace),
-        "task": unless_empty(&row.queue.task),
-        "partitions": row.partitions,
-        "totalConsumed": row.messages.completed,
+        "id": queue.id.to_uuid(),
+        "name": queue.name,
+        "namespace": unless_empty(&queue.namespace),
+        "task": unless_empty(&queue.task),
+        "partitions": queue.partitions,
+        "totalConsumed": queue.completed,
     })
 }
 
@@ -284,7 +284,7 @@ pub fn analytics(query: Query<'_>) -> Result<Operation, Error> {
     Ok(Operation::task(async move |engine| {
         let (all, top_errors, found, top) = engine
             .errand(async move |session| {
-                let all = pg::overview(session, &filter).await?;
+                let all = pg::overview(session, &filter, pg::NO_PAGE).await?.0;
                 let top_errors = pg::dead_letter_errors(session, &filter).await?;
                 let found = pg::queue_sums(session, range, &filter, POINTS_MAX).await?;
                 let queue = filter.queue.as_deref();

@@ -1,5 +1,5 @@
 -- The partitions that a group reads, with its place in each. $1 group, $2 rows at most, $3 rows
--- passed over. Lag as in groups_list.sql.
+-- passed over.
 WITH page AS MATERIALIZED (
     SELECT q.name AS queue_name, p.id, p.name, p.first_offset, p.next_offset, p.last_push_at,
            g.id AS group_id, g.start_from
@@ -19,9 +19,6 @@ SELECT p.queue_name, p.id, p.name, c.cursor,
 FROM page p
 LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = p.group_id
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN p.start_from IS NULL OR c.cursor IS NOT NULL
-                THEN p.next_offset - greatest(c.cursor, p.first_offset)
-                WHEN p.last_push_at >= p.start_from THEN least(1, p.next_offset - p.first_offset)
-                ELSE 0 END AS lag
+    SELECT messages_left(c.cursor, p.start_from, p.first_offset, p.next_offset, p.last_push_at) AS lag
 ) l
 ORDER BY p.queue_name, p.name

@@ -1,5 +1,5 @@
 -- Where messages wait for a group for at least $1 seconds, longest first. $2 rows at most, $3 rows
--- passed over. Lag as in groups_list.sql.
+-- passed over.
 SELECT g.name, q.name, p.name, p.id, l.lag,
        floor(extract(epoch FROM now() - p.last_push_at))::bigint, p.last_push_at
 FROM groups g
@@ -7,10 +7,7 @@ JOIN queues q ON q.id = g.queue_id
 JOIN partitions p ON p.queue_id = g.queue_id
 LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = g.id
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN g.start_from IS NULL OR c.cursor IS NOT NULL
-                THEN p.next_offset - greatest(c.cursor, p.first_offset)
-                WHEN p.last_push_at >= g.start_from THEN least(1, p.next_offset - p.first_offset)
-                ELSE 0 END AS lag
+    SELECT messages_left(c.cursor, g.start_from, p.first_offset, p.next_offset, p.last_push_at) AS lag
 ) l
 WHERE l.lag > 0 AND p.last_push_at <= now() - $1::bigint * interval '1 second'
 ORDER BY p.last_push_at, g.name, p.id

@@ -14,12 +14,8 @@ WITH page AS MATERIALIZED (
     FROM page
     JOIN partitions p ON p.queue_id = page.queue_id
     LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = page.id
-    -- Without a place yet: all of it, or at least one message where the group starts later.
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN page.start_from IS NULL OR c.cursor IS NOT NULL
-                    THEN p.next_offset - greatest(c.cursor, p.first_offset)
-                    WHEN p.last_push_at >= page.start_from THEN least(1, p.next_offset - p.first_offset)
-                    ELSE 0 END AS lag
+        SELECT messages_left(c.cursor, page.start_from, p.first_offset, p.next_offset, p.last_push_at) AS lag
     ) l
     GROUP BY page.id
 )

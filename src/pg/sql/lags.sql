@@ -1,6 +1,5 @@
 -- What groups have left, those first that were made first. At most $1 partitions of groups are looked
--- at, $2 groups are answered; a group that is not looked at whole is left out. Lag as in
--- groups_list.sql.
+-- at, $2 groups are answered; a group that is not looked at whole is left out.
 WITH places AS MATERIALIZED (
     SELECT g.id, g.name, g.queue_id, g.start_from,
            p.id AS partition_id, p.next_offset, p.first_offset, p.last_push_at
@@ -15,11 +14,8 @@ FROM places
 JOIN queues q ON q.id = places.queue_id
 LEFT JOIN consumers c ON c.partition_id = places.partition_id AND c.group_id + 0 = places.id
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN places.start_from IS NULL OR c.cursor IS NOT NULL
-                THEN places.next_offset - greatest(c.cursor, places.first_offset)
-                WHEN places.last_push_at >= places.start_from
-                THEN least(1, places.next_offset - places.first_offset)
-                ELSE 0 END AS lag
+    SELECT messages_left(c.cursor, places.start_from, places.first_offset, places.next_offset,
+                         places.last_push_at) AS lag
 ) l
 WHERE (SELECT count(*) FROM places) <= $1
    OR places.id < (SELECT max(id) FROM places)
