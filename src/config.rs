@@ -298,6 +298,7 @@ impl TryFrom<Options> for Config {
                 retention_interval: Duration::from_millis(options.retention_interval),
                 retention_messages_max: options.retention_batch_size.into(),
                 partition_idle_days: options.partition_cleanup_days,
+                trace_days: options.trace_retention_days,
                 eviction_interval: Duration::from_millis(options.eviction_interval),
                 eviction_messages_max: options.eviction_batch_size.into(),
                 history_interval: Duration::from_secs(options.metrics_aggregate_interval_s),

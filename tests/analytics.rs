@@ -289,6 +289,18 @@ fn the_cluster_s_totals_are_the_sum_of_its_servers_and_outlive_them() {
 }
 
 #[test]
+fn what_was_counted_up_to_a_stop_is_in_the_history() {
+    let mut first = Server::with(quiet());
+    traffic(&first);
+    assert_eq!(first.stop(), 0);
+    let second = Server::on(&first.database, quiet());
+    let series = get(&second, "analytics/queue-ops?queue=q")["series"].take();
+    adds_up(&series, &[("pushMessages", 7), ("popMessages", 6), ("ackFailed", 2)]);
+    // Default is made with the queue.
+    adds_up(&series, &[("partitionsCreated", 3), ("partitionsDeleted", 0)]);
+}
+
+#[test]
 fn the_history_is_written_without_being_asked_for_and_goes_when_it_is_old() {
     let environment = vec![
         ("METRICS_AGGREGATE_INTERVAL_S", "1".to_owned()),
@@ -318,6 +330,52 @@ fn the_history_is_written_without_being_asked_for_and_goes_when_it_is_old() {
     };
     eventually("the old rows are gone", || (count(&mut sql, 3) == 0).then_some(()));
     assert_eq!(count(&mut sql, 1), 3 * 250, "what is not old enough stays");
+}
+
+#[test]
+fn what_is_old_of_the_history_is_kept_by_the_hour() {
+    let mut settings = quiet();
+    settings.environment.push(("RETENTION_INTERVAL", "20".to_owned()));
+    let server = Server::with(settings);
+    traffic(&server);
+    refresh(&server);
+    let mut sql = server.database.connect();
+    let tables = ["server_history", "worker_history", "queue_history"];
+    let rows = |sql: &mut postgres::Client| -> Vec<i64> {
+        let count = |table: &str| {
+            format!("(SELECT count(*) FROM {table} WHERE at < now() - interval '1 day')")
+        };
+        let counts = format!("SELECT unnest(ARRAY[{}])", tables.map(count).join(", "));
+        sql.query(&counts, &[]).expect("counts").iter().map(|row| row.get(0)).collect()
+    };
+    // Two hours and a half, over a week ago, and an hour within the week.
+    let copies = tables.map(|table| {
+        format!(
+            "INSERT INTO {table} SELECT r.* FROM (SELECT * FROM {table}) t, \
+             (SELECT date_trunc('hour', now()) - interval '9 days' + n * interval '1 minute' AS at \
+              FROM generate_series(0, 149) n \
+              UNION ALL SELECT now() - interval '6 days' - n * interval '1 minute' FROM generate_series(0, 59) n) m, \
+             jsonb_populate_record(NULL::{table}, to_jsonb(t) || jsonb_build_object('at', m.at)) r;"
+        )
+    });
+    sql.batch_execute(&format!("BEGIN; {} COMMIT", copies.concat())).expect("rows can be copied");
+    let queues = sql.query_one("SELECT count(DISTINCT queue) FROM queue_history", &[]);
+    let queues: i64 = queues.expect("a count").get(0);
+    eventually("there is a row for each hour", || {
+        (rows(&mut sql) == [63, 63, 63 * queues]).then_some(())
+    });
+    let from = "SELECT to_char(now() - interval '20 days', 'YYYY-MM-DD\"T\"HH24:MI:SSZ')";
+    let from: String = sql.query_one(from, &[]).expect("a time").get(0);
+    let of = |path: &str, series: &str| {
+        get(&server, &format!("analytics/{path}from={from}"))[series].take()
+    };
+    // With the row of now.
+    let operations = of("queue-ops?queue=q&", "series");
+    adds_up(&operations, &[("pushMessages", 7 * 211), ("ackFailed", 2 * 211)]);
+    adds_up(
+        &of("worker-metrics?", "timeSeries"),
+        &[("popMessages", 6 * 211), ("pushMessages", 8 * 211)],
+    );
 }
 
 #[test]

@@ -430,6 +430,9 @@ fn empty_partitions_go_and_those_in_use_stay() {
     });
     assert_eq!(count(&mut sql, "SELECT count(*) FROM traces"), 0);
     assert!(partitions(&mut sql, "kept").contains("stored"));
+    server.post("/api/v1/stats/refresh", &json!({})).expect(200);
+    let deleted = "SELECT sum(partitions_deleted)::bigint FROM queue_history WHERE queue = 'q'";
+    assert_eq!(count(&mut sql, deleted), 3);
     // An ack of what is gone is refused, and a push of the same name makes a new partition.
     assert_eq!(server.ack(&old, "completed")["success"], false);
     let pushed = server.push_one("q", "again", 2);
@@ -502,6 +505,145 @@ fn no_message_is_lost_to_the_clean_up_of_its_partition() {
     assert!(ids > 4, "no partition was deleted");
 }
 
+/// Rows of what was stored, and of the note that it is to be deleted.
+fn left_over(sql: &mut Sql) -> (i64, i64, i64) {
+    let (messages, keys) = stored(sql);
+    (messages, keys, count(sql, "SELECT count(*) FROM leftovers"))
+}
+
+/// More than one run deletes, with ids, in several partitions, one of which has much.
+fn fill(server: &Server, queue: &str) {
+    for n in 0..5 {
+        let ids: Vec<String> = (0..300).map(|m| format!("{n}-{m}")).collect();
+        push_named(server, queue, "large", &ids.iter().map(String::as_str).collect::<Vec<_>>());
+        push_named(server, queue, &format!("p{n}"), &["a", "b"]);
+    }
+    server.push_all(queue, "plain", 0..10);
+}
+
+#[test]
+fn what_a_deleted_queue_had_stored_is_deleted_and_nothing_else() {
+    let server = Server::with(busy());
+    let mut sql = server.database.connect();
+    fill(&server, "q");
+    fill(&server, "kept");
+    server.delete_queue("q");
+    fill(&server, "q");
+    assert_eq!(server.pop("q", "batch=10000&partitions=100").len(), 1520);
+    eventually("it is gone", || (left_over(&mut sql) == (3040, 3020, 0)).then_some(()));
+    server.delete_queue("q");
+    server.delete_queue("kept");
+    eventually("all is gone", || (left_over(&mut sql) == (0, 0, 0)).then_some(()));
+}
+
+/// The clean-up cannot delete keys while somebody has them locked.
+#[test]
+fn what_was_cleared_is_gone_at_once_and_deleted_later_also_by_the_next_server() {
+    let mut server = Server::with(busy());
+    let mut sql = server.database.connect();
+    fill(&server, "q");
+    let mut holder = server.database.connect();
+    holder.batch_execute("BEGIN; SELECT FROM message_keys FOR UPDATE").unwrap();
+    let cleared = server.delete("/api/v1/queues/q/clear").expect(200);
+    assert_eq!(cleared["count"], 1520);
+    assert!(server.pop("q", "batch=9").is_empty());
+    assert_eq!(left_over(&mut sql), (1520, 1510, 7));
+    server.kill();
+    let server = Server::on(&server.database, busy());
+    holder.batch_execute("ROLLBACK").unwrap();
+    eventually("it is deleted", || (left_over(&mut sql) == (0, 0, 0)).then_some(()));
+    fill(&server, "q");
+    assert_eq!(server.pop("q", "batch=10000&partitions=100").len(), 1520);
+}
+
+#[test]
+fn a_cleared_transaction_id_is_free_before_its_key_is_deleted() {
+    let server = Server::start();
+    let mut sql = server.database.connect();
+    let first = push_named(&server, "q", "p", &["a", "b"]);
+    let mut holder = server.database.connect();
+    holder.batch_execute("BEGIN; SELECT FROM segments FOR UPDATE").unwrap();
+    server.delete("/api/v1/queues/q/clear").expect(200);
+    let message = format!("/api/v1/messages/{}/a", text(&first[0]["partitionId"]));
+    server.get(&message).refused(404, "not_found");
+    for status in ["queued", "duplicate"] {
+        let again = push_named(&server, "q", "p", &["a", "c"]);
+        assert!(again.iter().all(|answer| answer["status"] == status), "{again:?}");
+    }
+    server.get(&message).expect(200);
+    holder.batch_execute("ROLLBACK").unwrap();
+    eventually("the rest is deleted", || (left_over(&mut sql) == (2, 2, 0)).then_some(()));
+    assert_eq!(server.pop("q", "batch=9").len(), 2);
+}
+
+#[test]
+fn traces_go_some_time_after_their_messages() {
+    let mut settings = busy();
+    settings.environment.push(("TRACE_RETENTION_DAYS", "3".to_owned()));
+    let server = Server::with(settings);
+    let mut sql = server.database.connect();
+    server.configure("q", &json!({ "retentionEnabled": true, "completedRetentionSeconds": 60 }));
+    let trace = |message: &Value, name: &str| {
+        let trace = json!({ "transactionId": message["transactionId"], "data": 1,
+                            "partitionId": message["partitionId"], "traceNames": name });
+        server.post("/api/v1/traces", &trace).expect(201);
+    };
+    server.push_all("q", "gone", 0..2);
+    let messages = server.pop_partition("q", "gone", "batch=2");
+    trace(&messages[0], "gone");
+    server.complete(&messages[0]);
+    trace(&messages[1], "buried");
+    assert_eq!(server.ack(&messages[1], "dlq")["dlq"], true);
+    server.push_one("q", "stored", 1);
+    trace(&server.pop_partition("q", "stored", "")[0], "stored");
+    let names = |sql: &mut Sql| {
+        let rows = sql.query("SELECT DISTINCT name FROM trace_names ORDER BY name", &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    server.database.pass(Duration::from_hours(71));
+    eventually_stored(&mut sql, 1, 0);
+    chores_have_run(&server, &mut sql);
+    assert_eq!(names(&mut sql), ["buried", "gone", "stored"]);
+    server.database.pass(Duration::from_hours(2));
+    eventually("the trace is gone", || (names(&mut sql) == ["buried", "stored"]).then_some(()));
+    assert_eq!(count(&mut sql, "SELECT count(*) FROM traces"), 2);
+    let purged = server.delete("/api/v1/dlq?queue=q").expect(200);
+    assert_eq!(purged["purged"], 1);
+    eventually("the other one too", || (names(&mut sql) == ["stored"]).then_some(()));
+}
+
+#[test]
+fn groups_that_wait_for_queues_that_do_not_come_are_forgotten() {
+    let server = Server::with(busy());
+    let mut sql = server.database.connect();
+    let configure = |queue: &str, namespace: &str| {
+        let body = json!({ "queue": queue, "namespace": namespace });
+        server.post("/api/v1/configure", &body).expect(200);
+    };
+    configure("there", "n");
+    let early = "SELECT count(*) FROM early_groups";
+    let filtered = "SELECT count(*) FROM filter_groups";
+    let empty = |path: &str| assert_eq!(server.get(&format!("/api/v1/pop{path}")).status, 204);
+    let by = |filter: &str| empty(&format!("?consumerGroup=g&{filter}"));
+    empty("/queue/never?consumerGroup=g");
+    by("namespace=none");
+    by("namespace=n");
+    assert_eq!((count(&mut sql, early), count(&mut sql, filtered)), (1, 2));
+    server.database.pass(Duration::from_hours(24 * 6));
+    by("namespace=none&task=late");
+    chores_have_run(&server, &mut sql);
+    assert_eq!((count(&mut sql, early), count(&mut sql, filtered)), (1, 3));
+    server.database.pass(Duration::from_hours(48));
+    eventually("they are forgotten", || {
+        ((count(&mut sql, early), count(&mut sql, filtered)) == (0, 2)).then_some(())
+    });
+    // What was forgotten begins anew.
+    configure("comes", "none");
+    server.push_one("comes", "p", 1);
+    let answer = server.get("/api/v1/pop?consumerGroup=g&namespace=none").expect(200);
+    assert_eq!(answer["messages"][0]["data"], 1);
+}
+
 /// The server that leads, and one that does not.
 fn leader_and_other(servers: [Server; 2], sql: &mut Sql) -> [Server; 2] {
     eventually("both are seen", || (count(sql, "SELECT count(*) FROM servers") == 2).then_some(()));
@@ -528,4 +670,18 @@ fn another_server_leads_when_the_leader_is_killed() {
     let led = killed.elapsed();
     eventually_stored(&mut sql, 0, 0);
     eprintln!("led after {led:?}, retention ran after {:?}", killed.elapsed());
+}
+
+#[test]
+fn a_server_that_stops_gives_up_the_lead() {
+    let mut first = Server::with(busy());
+    let mut sql = first.database.connect();
+    let servers = "SELECT count(*) FROM servers";
+    eventually("it leads", || first.said("leads=true").then_some(()));
+    assert_eq!(count(&mut sql, servers), 1);
+    assert_eq!(first.stop(), 0);
+    assert_eq!(count(&mut sql, servers), 0);
+    let second = Server::on(&first.database, busy());
+    eventually("the next one leads", || second.said("leads=true").then_some(()));
+    assert_eq!(second.times_said("the leader has changed"), 1);
 }

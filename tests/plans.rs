@@ -7,9 +7,10 @@ use harness::Server;
 use queen::pg::PLANNER_SETTINGS;
 use serde_json::Value;
 
-const HOT: [(&str, &str); 17] = [
+const HOT: [(&str, &str); 19] = [
     ("flush", include_str!("../src/pg/sql/flush.sql")),
     ("find_keys", include_str!("../src/pg/sql/find_keys.sql")),
+    ("find_keys_stored", include_str!("../src/pg/sql/find_keys_stored.sql")),
     ("lock_partitions", include_str!("../src/pg/sql/lock_partitions.sql")),
     ("claim", include_str!("../src/pg/sql/claim.sql")),
     ("claim_plain", include_str!("../src/pg/sql/claim_plain.sql")),
@@ -26,6 +27,7 @@ const HOT: [(&str, &str); 17] = [
     ("partitions_advance", include_str!("../src/pg/sql/partitions_advance.sql")),
     ("overdue_places", include_str!("../src/pg/sql/overdue_places.sql")),
     ("partitions_idle", include_str!("../src/pg/sql/partitions_idle.sql")),
+    ("traces_expired", include_str!("../src/pg/sql/traces_expired.sql")),
 ];
 
 /// Indexes that find more rows than a request may read.

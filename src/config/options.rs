@@ -123,7 +123,7 @@ pub(super) struct Options {
         value_parser = clap::value_parser!(u64).range(50..=MILLISECONDS_MAX))]
     pub(super) push_patience_ms: u64,
 
-    /// Milliseconds between two runs of retention, and of the clean-up of empty partitions
+    /// Milliseconds between two runs of retention, and of the clean-up of empty partitions and of traces
     #[arg(long, env = "RETENTION_INTERVAL", value_name = "MS", default_value_t = 300_000,
         value_parser = clap::value_parser!(u64).range(CHORE_INTERVAL_MIN..=MILLISECONDS_MAX))]
     pub(super) retention_interval: u64,
@@ -137,6 +137,11 @@ pub(super) struct Options {
     #[arg(long, env = "PARTITION_CLEANUP_DAYS", value_name = "DAYS", default_value_t = 30,
         value_parser = clap::value_parser!(i32).range(1..=36_500))]
     pub(super) partition_cleanup_days: i32,
+
+    /// Days that a trace is kept at least; after them it goes when its message is not stored any more
+    #[arg(long, env = "TRACE_RETENTION_DAYS", value_name = "DAYS", default_value_t = 30,
+        value_parser = clap::value_parser!(i32).range(0..=36_500))]
+    pub(super) trace_retention_days: i32,
 
     /// Milliseconds between two looks for messages that have waited too long
     #[arg(long, env = "EVICTION_INTERVAL", value_name = "MS", default_value_t = 60_000,

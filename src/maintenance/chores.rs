@@ -5,15 +5,17 @@
 //! that fails is logged and comes again at its time.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_channel::oneshot;
 use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Settings, early_groups, eviction, heartbeat, history_retention, idle_partitions, retention,
-    shared_leases,
+    Settings, early_groups, eviction, expired_traces, filter_groups, heartbeat, history_hours,
+    history_retention, idle_partitions, leftovers, retention, shared_leases,
 };
 use crate::ids::PartitionId;
 use crate::metrics::Deletions;
@@ -53,7 +55,7 @@ impl Left {
 }
 
 /// Before every partition.
-const BEGINNING: PartitionId = PartitionId(0);
+pub const BEGINNING: PartitionId = PartitionId(0);
 
 /// What every chore may look at.
 pub struct Context {
@@ -64,6 +66,9 @@ pub struct Context {
     /// Messages that chores took from queues.
     pub deleted: Rc<Deletions>,
 }
+
+/// Ends when the server stops.
+pub type Stop = oneshot::Receiver<Infallible>;
 
 pub type Run<'s> = LocalBoxFuture<'s, Result<Left, pg::Error>>;
 
@@ -91,23 +96,31 @@ impl Due {
     }
 }
 
-/// Never ends.
-pub async fn run(connect: ConnectSettings, context: Context) {
+/// Until `stop` is gone; what runs then is finished. At the end this server gives up the lead, so that the
+/// next one need not wait until it was silent for long.
+pub async fn run(connect: ConnectSettings, context: Context, mut stop: Stop) {
     let settings = &context.settings;
     let mut due = [
         heartbeat::CHORE,
-        shared_leases::CHORE,
-        early_groups::CHORE,
+        shared_leases::chore(settings),
+        early_groups::chore(settings),
+        filter_groups::chore(settings),
+        leftovers::chore(settings),
         retention::chore(settings),
         eviction::chore(settings),
         idle_partitions::chore(settings),
+        expired_traces::chore(settings),
+        history_hours::chore(settings),
         history_retention::chore(settings),
     ]
     .map(Due::first);
     let mut session = None;
     loop {
         let due = due.iter_mut().min_by_key(|due| due.at).expect("there are chores");
-        runtime::sleep(due.at.saturating_duration_since(Instant::now())).await;
+        let wait = due.at.saturating_duration_since(Instant::now());
+        if runtime::timeout(wait, &mut stop).await.is_ok() {
+            break;
+        }
         let began = Instant::now();
         let ran = if due.chore.leader_only && !context.leads.get() {
             Ok(Left::Nothing)
@@ -136,6 +149,11 @@ pub async fn run(connect: ConnectSettings, context: Context) {
             }
         };
         due.at = Instant::now() + pause;
+    }
+    if let Some(session) = session.filter(|session| !session.is_broken())
+        && let Err(error) = pg::server_left(&session, context.server).await
+    {
+        tracing::debug!(%error, "the lead is not given up");
     }
 }
 

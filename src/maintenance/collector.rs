@@ -53,7 +53,11 @@ pub struct Writer {
 }
 
 /// Somebody waits for the history to be written.
-type Asked = oneshot::Sender<Refreshed>;
+struct Asked {
+    reply: oneshot::Sender<Refreshed>,
+    /// Also for the lags to be read.
+    lags: bool,
+}
 
 pub struct Collector {
     writer: Writer,
@@ -62,6 +66,8 @@ pub struct Collector {
     last: RefCell<Vec<Option<Snapshot>>>,
     totals: RefCell<Totals>,
     scrapes: Cell<usize>,
+    /// Cores that have ended.
+    ended: Cell<usize>,
 }
 
 impl Collector {
@@ -71,17 +77,38 @@ impl Collector {
         writer: Writer,
     ) -> Rc<Self> {
         let last = RefCell::new(cores.iter().map(|_| None).collect());
-        let (totals, scrapes) = (RefCell::default(), Cell::new(0));
+        let (totals, scrapes, ended) = (RefCell::default(), Cell::new(0), Cell::new(0));
         let (asked, refreshes) = mailbox::mailbox();
-        let collector = Rc::new(Self { writer, asked, cores, last, totals, scrapes });
+        let collector = Rc::new(Self { writer, asked, cores, last, totals, scrapes, ended });
         runtime::spawn(Rc::clone(&collector).sample());
         runtime::spawn(Rc::clone(&collector).follow_database(settings, refreshes));
         collector
     }
 
     /// Has the history written. Who asks past the mailbox's bound hears that it is dropped.
-    pub fn refresh(&self, asked: Asked) {
-        let _ = self.asked.try_send(asked);
+    pub fn refresh(&self, reply: oneshot::Sender<Refreshed>) {
+        let _ = self.asked.try_send(Asked { reply, lags: true });
+    }
+
+    /// What a core had counted at its end.
+    pub fn ended(&self, snapshot: Snapshot) {
+        let core = snapshot.core();
+        self.last.borrow_mut()[core] = Some(snapshot);
+        self.ended.update(|count| count + 1);
+    }
+
+    pub fn all_ended(&self) -> bool {
+        self.ended.get() >= self.cores.len()
+    }
+
+    /// Writes what the cores have counted, if the database takes it within the limit.
+    pub async fn finish(&self, limit: Duration) {
+        let (reply, written) = oneshot::channel();
+        if self.asked.try_send(Asked { reply, lags: false }).is_ok()
+            && !matches!(runtime::timeout(limit, written).await, Ok(Ok(_)))
+        {
+            tracing::debug!("the last part of the history is not written");
+        }
     }
 
     /// Answers a scrape; past the bound it is dropped, which its core takes for a refusal.
@@ -140,12 +167,15 @@ impl Collector {
             due = due.min(self.next_period());
             let wait = lags_due.saturating_duration_since(Instant::now());
             let wait = wait.min(due.saturating_sub(now()));
-            if let Ok(Some(asked)) = runtime::timeout(wait, refreshes.next()).await {
+            if let Ok(Some(Asked { reply, lags })) = runtime::timeout(wait, refreshes.next()).await
+            {
                 let written = self.write_history(&settings, &mut session, now()).await;
-                lags_due = Instant::now() + self.follow_lags(&settings, &mut session).await;
+                if lags {
+                    lags_due = Instant::now() + self.follow_lags(&settings, &mut session).await;
+                }
                 if let Some(refreshed) = written {
                     // Whoever asked may have gone.
-                    let _ = asked.send(refreshed);
+                    let _ = reply.send(refreshed);
                 }
                 continue;
             }

@@ -18,7 +18,7 @@ pub fn chore(settings: &Settings) -> Chore {
 }
 
 async fn run(session: &Session, context: &Context, _: PartitionId) -> Result<Left, pg::Error> {
-    for history in [History::Servers, History::Workers, History::Queues] {
+    for history in History::ALL {
         let days = context.settings.history_days;
         let deleted = pg::prune_history(session, history, days, ROWS_MAX).await?;
         let left = Left::after(deleted, ROWS_MAX);

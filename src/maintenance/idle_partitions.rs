@@ -8,6 +8,7 @@
 use super::Settings;
 use super::chores::{Chore, Context, Left};
 use crate::ids::PartitionId;
+use crate::metrics::Deletion;
 use crate::pg::{self, Session, Step};
 
 /// Partitions of one step. Bounds how long its look-ups take.
@@ -28,21 +29,27 @@ pub fn chore(settings: &Settings) -> Chore {
 
 async fn run(session: &Session, context: &Context, behind: PartitionId) -> Result<Left, pg::Error> {
     let days = context.settings.partition_idle_days;
-    pg::in_background(session, async |session| {
+    let (left, deleted) = pg::in_background(session, async |session| {
         let Step { found, next } =
             pg::lock_idle_partitions(session, behind, LOOKED_AT_MAX, days, IDLE_MAX).await?;
-        let Some(last) = found.last() else { return Ok(Left::walked(next)) };
+        let Some(last) = found.last() else { return Ok((Left::walked(next), Vec::new())) };
         if Left::after(pg::delete_traces(session, &found, TRACES_MAX).await?, TRACES_MAX)
             != Left::Nothing
         {
-            return Ok(Left::More { behind });
+            return Ok((Left::More { behind }, Vec::new()));
         }
-        let deleted = pg::delete_partitions(session, &found).await?;
-        tracing::info!(partitions = deleted, "idle partitions are deleted");
-        match Left::after(found.len(), IDLE_MAX) {
-            Left::Nothing => Ok(Left::walked(next)),
-            Left::More { .. } => Ok(Left::More { behind: *last }),
-        }
+        let left = match Left::after(found.len(), IDLE_MAX) {
+            Left::Nothing => Left::walked(next),
+            Left::More { .. } => Left::More { behind: *last },
+        };
+        Ok((left, pg::delete_partitions(session, &found).await?))
     })
-    .await
+    .await?;
+    if !deleted.is_empty() {
+        tracing::info!(partitions = deleted.len(), "idle partitions are deleted");
+    }
+    for queue in deleted {
+        context.deleted.count(&queue, Deletion::Partition, 1);
+    }
+    Ok(left)
 }

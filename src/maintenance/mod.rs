@@ -6,18 +6,26 @@ mod collector;
 mod early_groups;
 mod errands;
 mod eviction;
+mod expired_traces;
+mod filter_groups;
 mod heartbeat;
+mod history_hours;
 mod history_retention;
 mod idle_partitions;
+mod leftovers;
 mod migration;
 mod peers;
 mod retention;
+mod segments;
 mod shared_leases;
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_channel::oneshot;
+use futures_util::future::join;
 use uuid::Uuid;
 
 use crate::metrics::Deletions;
@@ -41,6 +49,8 @@ pub struct Settings {
     pub retention_messages_max: i64,
     /// Days without a push after which an empty partition is deleted.
     pub partition_idle_days: i32,
+    /// Days that a trace may outlive its message.
+    pub trace_days: i32,
     pub eviction_interval: Duration,
     /// Messages that are evicted in one run, give or take those of a segment.
     pub eviction_messages_max: i64,
@@ -49,6 +59,9 @@ pub struct Settings {
     /// Days that what was written is kept.
     pub history_days: i32,
 }
+
+/// What may be left to do for the database when the server stops: it may be away.
+pub const LAST_WORK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop. Unless the schema is `migrated`, that is done when the database
 /// is there.
@@ -72,9 +85,21 @@ pub async fn run(
         deleted: Rc::clone(&deleted),
     };
     let context = Context { settings, server, leads: Cell::new(false), deleted };
-    runtime::spawn(chores::run(connect.clone(), context));
+    let (stop_chores, stop) = oneshot::channel();
+    let (chores, done) = oneshot::channel::<Infallible>();
+    runtime::spawn({
+        let connect = connect.clone();
+        async move {
+            chores::run(connect, context, stop).await;
+            drop(chores);
+        }
+    });
     let collector = Collector::start(connect.clone(), cores.clone(), writer);
     let (errands, asked) = mailbox::mailbox();
     runtime::spawn(errands::run(connect.clone(), asked));
-    Peers::run(server, connect, cores, notices, collector, errands).await;
+    let own = Rc::clone(&collector);
+    Peers::run(server, connect, cores, notices, own, errands, stop_chores).await;
+    // Whoever does not come to an end by then ends with the process.
+    let chores = runtime::timeout(LAST_WORK_LIMIT, done);
+    let _ = join(chores, collector.finish(LAST_WORK_LIMIT)).await;
 }

@@ -7,12 +7,14 @@
 //! News may be lost; the scans of waiting polls find what they were about.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use futures_channel::oneshot;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -88,7 +90,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Runs until it is told to stop. Errands are passed on.
+    /// Runs until it is told to stop and all cores have ended; the chores stop first. Errands are passed on.
     pub async fn run(
         server: Uuid,
         settings: ConnectSettings,
@@ -96,7 +98,9 @@ impl Peers {
         mut notices: Mailbox<Notice>,
         collector: Rc<Collector>,
         errands: Address<Errand>,
+        stop_chores: oneshot::Sender<Infallible>,
     ) {
+        let mut stop_chores = Some(stop_chores);
         let peers = Rc::new(Self {
             server,
             settings,
@@ -107,8 +111,17 @@ impl Peers {
             stopping: Cell::new(false),
         });
         runtime::spawn(Rc::clone(&peers).talk());
-        while let Some(notice) = notices.next().await {
+        while stop_chores.is_some() || !collector.all_ended() {
+            let Some(notice) = notices.next().await else { break };
             let news = match notice {
+                Notice::Stop => {
+                    stop_chores = None;
+                    continue;
+                }
+                Notice::Ended(snapshot) => {
+                    collector.ended(*snapshot);
+                    continue;
+                }
                 Notice::Scrape(scrape) => {
                     collector.take(scrape);
                     continue;
@@ -124,7 +137,7 @@ impl Peers {
                 }
                 notice => News::from_notice(notice),
             };
-            let Some(news) = news else { break };
+            let Some(news) = news else { continue };
             // What changed matters to a server that was not heard yet, too.
             let changed = matches!(news, News::Changed { .. } | News::Regrouped { .. });
             if changed || !peers.heard.borrow().is_empty() {
@@ -258,9 +271,11 @@ impl News {
             }
             Notice::Changed { queue, deleted } => Self::Changed { queue, deleted },
             Notice::Regrouped { queue, group, id } => Self::Regrouped { queue, group, id: id.0 },
-            Notice::Scrape(_) | Notice::Refresh(_) | Notice::Errand(_) | Notice::Stop => {
-                return None;
-            }
+            Notice::Scrape(_)
+            | Notice::Refresh(_)
+            | Notice::Errand(_)
+            | Notice::Ended(_)
+            | Notice::Stop => return None,
         })
     }
 

@@ -28,6 +28,7 @@ pub struct QueueCells {
     acked: Tally<{ AckOutcome::COUNT }>,
     transactions: Cell<u64>,
     parked: Cell<u64>,
+    partitions_created: Cell<u64>,
 }
 
 impl QueueCells {
@@ -65,6 +66,10 @@ impl QueueCells {
         increase(&self.transactions, 1);
     }
 
+    pub fn partitions_created(&self, partitions: u64) {
+        increase(&self.partitions_created, partitions);
+    }
+
     fn counts(&self) -> QueueCounts {
         QueueCounts {
             pushes: self.pushes.get(),
@@ -76,6 +81,7 @@ impl QueueCells {
             acked: self.acked.counts(),
             transactions: self.transactions.get(),
             parked: self.parked.get(),
+            partitions_created: self.partitions_created.get(),
             deleted: [0; Deletion::COUNT],
         }
     }

@@ -26,8 +26,8 @@ const QUEUES_MAX: usize = 100;
 pub struct Deletions(Labelled<Arc<str>, Tally<{ Deletion::COUNT }>>);
 
 impl Deletions {
-    pub fn count(&self, queue: &str, reason: Deletion, messages: u64) {
-        self.0.cells(Arc::from(queue)).add(reason, messages);
+    pub fn count(&self, queue: &str, what: Deletion, count: u64) {
+        self.0.cells(Arc::from(queue)).add(what, count);
     }
 
     pub(super) fn counts(&self) -> Vec<(Option<Arc<str>>, [u64; Deletion::COUNT])> {
@@ -225,6 +225,8 @@ struct QueueRow {
     retention_messages: u64,
     completed_messages: u64,
     evicted_messages: u64,
+    partitions_created: u64,
+    partitions_deleted: u64,
 }
 
 impl QueueRow {
@@ -249,6 +251,8 @@ impl QueueRow {
             retention_messages: deleted(Deletion::Retention),
             completed_messages: deleted(Deletion::Completed),
             evicted_messages: deleted(Deletion::Eviction),
+            partitions_created: counts.partitions_created,
+            partitions_deleted: deleted(Deletion::Partition),
         }
     }
 
@@ -257,7 +261,11 @@ impl QueueRow {
         let acked: u64 = counts.acked.iter().sum();
         let deleted: u64 = counts.deleted.iter().sum();
         let messages = counts.commit.count() + counts.delivery.count() + acked + deleted;
-        messages + counts.pops_empty + counts.transactions + counts.parked
+        messages
+            + counts.pops_empty
+            + counts.transactions
+            + counts.parked
+            + counts.partitions_created
     }
 }
 

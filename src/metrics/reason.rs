@@ -79,7 +79,7 @@ label! {
 }
 
 label! {
-    /// Why a chore took messages from their queue.
+    /// What a chore took from a queue: messages, where it does not say otherwise, and why.
     Deletion {
         /// They were too old.
         Retention = "retention",
@@ -87,6 +87,8 @@ label! {
         Completed = "completed",
         /// They had waited too long, and are dead letters.
         Eviction = "eviction",
+        /// Partitions that were empty for long.
+        Partition = "partition",
     }
 }
 

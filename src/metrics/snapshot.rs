@@ -55,6 +55,7 @@ pub struct QueueCounts {
     pub(super) acked: [u64; AckOutcome::COUNT],
     pub(super) transactions: u64,
     pub(super) parked: u64,
+    pub(super) partitions_created: u64,
     /// Counted by the chores, not by a core.
     pub(super) deleted: [u64; Deletion::COUNT],
 }
@@ -70,6 +71,7 @@ impl QueueCounts {
         add_all(&mut self.acked, &other.acked);
         self.transactions += other.transactions;
         self.parked += other.parked;
+        self.partitions_created += other.partitions_created;
         add_all(&mut self.deleted, &other.deleted);
     }
 
@@ -85,6 +87,7 @@ impl QueueCounts {
             acked: std::array::from_fn(|i| self.acked[i] - earlier.acked[i]),
             transactions: self.transactions - earlier.transactions,
             parked: self.parked,
+            partitions_created: self.partitions_created - earlier.partitions_created,
             deleted: std::array::from_fn(|i| self.deleted[i] - earlier.deleted[i]),
         }
     }
@@ -118,4 +121,11 @@ pub struct Snapshot {
     pub(super) queues: Vec<(Option<Arc<str>>, QueueCounts)>,
     /// From stored to delivered, and from delivered to acknowledged.
     pub(super) groups: Vec<(Option<GroupLabel>, (DelayCounts, DelayCounts))>,
+}
+
+impl Snapshot {
+    /// Whose it is.
+    pub fn core(&self) -> usize {
+        self.state.core
+    }
 }

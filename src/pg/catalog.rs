@@ -103,7 +103,8 @@ pub async fn configure_queue(
     rows.first().map(|row| QueueId(row.get(0))).ok_or_else(deleted_meanwhile)
 }
 
-/// Deletes the queue and everything in it. Answers whether it existed.
+/// Deletes the queue and everything in it. Answers whether it existed. What is stored of its messages is
+/// left over, so that no transaction is as large as a queue.
 pub async fn delete_queue(session: &Session, name: &str) -> Result<bool, Error> {
     session
         .transaction(async |session| {
@@ -111,10 +112,7 @@ pub async fn delete_queue(session: &Session, name: &str) -> Result<bool, Error> 
             let rows = session.query(&statements.queue_lock_for_delete, &[&name]).await?;
             let Some(row) = rows.first() else { return Ok(false) };
             let queue: i64 = row.get(0);
-            let rows = session.query(&statements.queue_delete_partitions, &[&queue]).await?;
-            let partitions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-            session.execute(&statements.queue_delete_segments, &[&partitions]).await?;
-            session.execute(&statements.queue_delete_keys, &[&partitions]).await?;
+            session.execute(&statements.queue_delete_partitions, &[&queue]).await?;
             session.execute(&statements.queue_delete, &[&queue]).await?;
             Ok(true)
         })
@@ -122,13 +120,13 @@ pub async fn delete_queue(session: &Session, name: &str) -> Result<bool, Error> 
 }
 
 /// The partitions of those names that exist, or all of them, created where `create` says so.
-/// Fewer come back when the queue was deleted meanwhile.
+/// Fewer come back when the queue was deleted meanwhile. Also answers how many were created.
 pub async fn ensure_partitions(
     session: &Session,
     queue: QueueId,
     names: &[&str],
     create: bool,
-) -> Result<Vec<(PartitionId, String)>, Error> {
+) -> Result<(Vec<(PartitionId, String)>, u64), Error> {
     let find = async || -> Result<Vec<(PartitionId, String)>, Error> {
         let rows =
             session.query(&session.statements.partitions_by_name, &[&queue.0, &names]).await?;
@@ -136,10 +134,11 @@ pub async fn ensure_partitions(
     };
     let found = find().await?;
     if !create || found.len() == names.len() {
-        return Ok(found);
+        return Ok((found, 0));
     }
-    session.execute(&session.statements.partitions_create, &[&queue.0, &names]).await?;
-    find().await
+    let created =
+        session.execute(&session.statements.partitions_create, &[&queue.0, &names]).await?;
+    Ok((find().await?, created))
 }
 
 /// The names that a partition id stands for.
@@ -236,6 +235,12 @@ pub async fn register_early(
 /// Forgets groups whose queue never came. Answers how many, at most `groups_max`.
 pub async fn forget_early_groups(session: &Session, groups_max: i64) -> Result<usize, Error> {
     let sql = include_str!("sql/early_groups_forget.sql");
+    Ok(session.query_rare(sql, &[&groups_max]).await?.len())
+}
+
+/// Forgets groups of filters that no queue passes. Answers how many, at most `groups_max`.
+pub async fn forget_filter_groups(session: &Session, groups_max: i64) -> Result<usize, Error> {
+    let sql = include_str!("sql/filter_groups_forget.sql");
     Ok(session.query_rare(sql, &[&groups_max]).await?.len())
 }
 

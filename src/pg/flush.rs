@@ -72,3 +72,15 @@ pub async fn find_keys(
     let rows = session.query(&session.statements.find_keys, &[&keys, &partitions]).await?;
     Ok(rows.iter().map(|row| (PartitionId(row.get(1)), row.get(0), Offset(row.get(2)))).collect())
 }
+
+/// As [`find_keys`], for who has locked the partitions and stores messages: the key of a message that was
+/// cleared is freed.
+pub async fn find_keys_stored(
+    session: &Session,
+    keys: &[Uuid],
+    partitions: &[i64],
+) -> Result<Vec<(PartitionId, Uuid, Offset)>, Error> {
+    let sql = include_str!("sql/find_keys_stored.sql");
+    let rows = session.query_rare(sql, &[&keys, &partitions]).await?;
+    Ok(rows.iter().map(|row| (PartitionId(row.get(1)), row.get(0), Offset(row.get(2)))).collect())
+}

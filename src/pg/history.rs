@@ -35,6 +35,10 @@ pub enum History {
     Queues,
 }
 
+impl History {
+    pub const ALL: [Self; 3] = [Self::Servers, Self::Workers, Self::Queues];
+}
+
 /// Answers how many rows were deleted.
 pub async fn prune_history(
     session: &Session,
@@ -50,6 +54,18 @@ pub async fn prune_history(
     let deleted =
         in_background(session, async |session| session.query_rare(sql, &[&days, &rows_max]).await);
     Ok(deleted.await?.len())
+}
+
+/// Adds up the rows of the oldest hour that has rows of minutes, unless it is of the last `days`. Answers
+/// whether there was one.
+pub async fn add_up_hour(session: &Session, history: History, days: i32) -> Result<bool, Error> {
+    let sql = match history {
+        History::Servers => include_str!("sql/server_history_hour.sql"),
+        History::Workers => include_str!("sql/worker_history_hour.sql"),
+        History::Queues => include_str!("sql/queue_history_hour.sql"),
+    };
+    let found = in_background(session, async |session| session.query_rare(sql, &[&days]).await);
+    Ok(!found.await?.is_empty())
 }
 
 /// What all servers did, and the seconds since something was added to it; -1 before that.
@@ -207,6 +223,8 @@ pub struct QueuePoint {
     pub retention_messages: i64,
     pub completed_messages: i64,
     pub evicted_messages: i64,
+    pub partitions_created: i64,
+    pub partitions_deleted: i64,
     /// Rows that tell of messages that were taken away.
     pub deletions: i64,
 }
@@ -221,6 +239,8 @@ impl QueuePoint {
             retention_messages: row.get("retention_messages"),
             completed_messages: row.get("completed_messages"),
             evicted_messages: row.get("evicted_messages"),
+            partitions_created: row.get("partitions_created"),
+            partitions_deleted: row.get("partitions_deleted"),
             deletions: row.get("deletions"),
         }
     }

@@ -201,7 +201,7 @@ pub async fn forget_message(
 
 /// Takes all messages out of at most `partitions_max` partitions of a queue with ids above `after`,
 /// or out of the one of the name `only`, and moves the groups behind them. Answers the partitions and
-/// how many messages each had. What is stored of them is left to [`sweep`].
+/// how many messages each had. What is stored of them is left over.
 pub async fn clear_queue(
     session: &Session,
     queue: &str,
@@ -212,21 +212,6 @@ pub async fn clear_queue(
     let sql = include_str!("sql/queue_clear.sql");
     let rows = session.query_rare(sql, &[&queue, &only, &after.0, &partitions_max]).await?;
     Ok(rows.iter().map(|row| (PartitionId(row.get(0)), row.get(1))).collect())
-}
-
-/// Deletes what is stored in front of the first offsets of partitions, at most `rows_max` rows of
-/// each kind. Answers whether there may be more.
-pub async fn sweep(
-    session: &Session,
-    partitions: &[PartitionId],
-    rows_max: i64,
-) -> Result<bool, Error> {
-    let ids: Vec<i64> = partitions.iter().map(|id| id.0).collect();
-    let full = |rows: &[Row]| i64::try_from(rows.len()).is_ok_and(|count| count >= rows_max);
-    let segments =
-        session.query_rare(include_str!("sql/segments_sweep.sql"), &[&ids, &rows_max]).await?;
-    let keys = session.query_rare(include_str!("sql/keys_sweep.sql"), &[&ids, &rows_max]).await?;
-    Ok(full(&segments) || full(&keys))
 }
 
 pub async fn queue_groups(session: &Session, queue: &str) -> Result<Vec<(GroupId, String)>, Error> {

@@ -43,8 +43,9 @@ pub use blocked::{Blocked, BlockedFilter, blocked, drop_lease};
 pub use catalog::{
     FilteredQueue, GroupRow, GroupStart, LookPlace, PartitionNames, PendingPartition, QueueRow,
     Registration, configure_queue, delete_queue, ensure_filter_group, ensure_group,
-    ensure_partitions, ensure_queue, forget_early_groups, group_by_name, partition_names,
-    pending_partitions, pending_partitions_of_filter, queue_by_name, register_early,
+    ensure_partitions, ensure_queue, forget_early_groups, forget_filter_groups, group_by_name,
+    partition_names, pending_partitions, pending_partitions_of_filter, queue_by_name,
+    register_early,
 };
 pub use claim::{Claim, ClaimAnswer, Claimed, Segment, Segments, claim, claim_plain, place_group};
 pub use connect::ConnectSettings;
@@ -55,7 +56,7 @@ pub use dead_letters::{
 };
 pub use depth::queue_depth;
 pub use error::{Error, Verdict};
-pub use flush::{FlushColumns, find_keys, flush, lock_partitions};
+pub use flush::{FlushColumns, find_keys, find_keys_stored, flush, lock_partitions};
 pub use groups::{
     GroupLag, GroupOf, GroupPartition, LaggingPartition, Moved, Page, Seek, delete_filter_groups,
     delete_group, find_groups, group_partitions, groups, lagging_partitions, seek_group,
@@ -63,15 +64,16 @@ pub use groups::{
 };
 pub use history::{
     Flow, Gauge, Gauges, History, ParkedPoint, QueuePoint, Range, ServerPoint, WorkerNow,
-    WorkerPoint, cluster_totals, parked_series, partition_counts, postgres_stats, prune_history,
-    queue_series, queue_sums, server_series, worker_series, workers_latest, write_history,
+    WorkerPoint, add_up_hour, cluster_totals, parked_series, partition_counts, postgres_stats,
+    prune_history, queue_series, queue_sums, server_series, worker_series, workers_latest,
+    write_history,
 };
 pub use lags::{LagRow, dead_letter_counts, lags};
 pub use lease::{Extended, extend_lease, forget_shared_leases};
 pub use messages::{
     DeadMessage, GroupOfMessage, GroupsOfQueues, MessageFilter, MessageRow, clear_queue,
     dead_letter_of_message, forget_message, groups_of_message, groups_of_queues, messages,
-    partition_readers, queue_groups, sweep,
+    partition_readers, queue_groups,
 };
 pub use migrate::{MigrateError, Versions, migrate};
 pub use names::Addresses;
@@ -83,10 +85,11 @@ pub use resources::{
     dead_letter_errors, depth_of_group, labels, leases, overview, partitions, queues,
 };
 pub use retention::{
-    LineStarts, OldSegment, OverduePlace, Step, deletable_segments, delete_partitions,
-    delete_segments, delete_traces, line_starts, lock_idle_partitions, overdue_places,
+    Leftover, LineStarts, OldSegment, OverduePlace, Step, StoredSegment, begin_behind,
+    deletable_segments, delete_expired_traces, delete_partitions, delete_segments, delete_traces,
+    forget_leftovers, leftovers, line_starts, lock_idle_partitions, overdue_places,
 };
-pub use servers::{in_background, server_seen};
+pub use servers::{in_background, server_left, server_seen};
 pub use session::{PLANNER_SETTINGS, Session};
 pub use switches::{Switch, Switches, set_switch, switches, switches_at_start};
 pub use timeline::{Newest, Timeline};

@@ -29,12 +29,18 @@ impl<T> Step<T> {
 }
 
 /// A segment that may be deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OldSegment {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredSegment {
     pub partition: PartitionId,
     pub last_offset: Offset,
     pub message_count: i32,
     pub bytes: i32,
+}
+
+/// A segment that its queue does not keep any longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldSegment {
+    pub segment: StoredSegment,
     pub queue: String,
     /// Older than its queue keeps messages, whoever has read them.
     pub aged: bool,
@@ -54,15 +60,43 @@ pub async fn deletable_segments(
         .query_rare(sql, &[&behind.0, &partitions_max, &segments_max, &grace_seconds])
         .await?;
     Ok(Step::read(&rows, partitions_max, |row| {
-        Some(OldSegment {
-            partition: PartitionId(row.get::<_, Option<i64>>(2)?),
-            last_offset: Offset(row.get(3)),
-            message_count: row.get(4),
-            bytes: row.get(5),
-            queue: row.get(6),
-            aged: row.get(7),
-        })
+        Some(OldSegment { segment: read_segment(row, 2)?, queue: row.get(6), aged: row.get(7) })
     }))
+}
+
+/// The segment in the columns from `at` on, if there is one.
+fn read_segment(row: &Row, at: usize) -> Option<StoredSegment> {
+    Some(StoredSegment {
+        partition: PartitionId(row.get::<_, Option<i64>>(at)?),
+        last_offset: Offset(row.get::<_, Option<i64>>(at + 1)?),
+        message_count: row.get(at + 2),
+        bytes: row.get(at + 3),
+    })
+}
+
+/// A partition that was deleted or cleared, with a segment that is still stored of it, if one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leftover {
+    pub id: i64,
+    pub segment: Option<StoredSegment>,
+}
+
+/// The first leftovers, in order, each with its segments in order; at most `segments_max` together.
+pub async fn leftovers(
+    session: &Session,
+    leftovers_max: i64,
+    segments_max: i64,
+) -> Result<Vec<Leftover>, Error> {
+    let sql = include_str!("sql/leftovers.sql");
+    let rows = session.query_rare(sql, &[&leftovers_max, &segments_max]).await?;
+    let read = |row: &Row| Leftover { id: row.get(0), segment: read_segment(row, 1) };
+    Ok(rows.iter().map(read).collect())
+}
+
+/// Forgets leftovers of which nothing is stored any more.
+pub async fn forget_leftovers(session: &Session, ids: &[i64]) -> Result<(), Error> {
+    session.query_rare(include_str!("sql/leftovers_forget.sql"), &[&ids]).await?;
+    Ok(())
 }
 
 /// The beginnings of a segment's lines, by which the transactionIds are known.
@@ -76,7 +110,7 @@ pub struct LineStarts {
 
 pub async fn line_starts(
     session: &Session,
-    segments: &[OldSegment],
+    segments: &[StoredSegment],
 ) -> Result<Vec<LineStarts>, Error> {
     let (partitions, offsets) = columns(segments);
     let sql = include_str!("sql/segment_line_starts.sql");
@@ -89,15 +123,14 @@ pub async fn line_starts(
     Ok(rows.iter().map(read).collect())
 }
 
-fn columns(segments: &[OldSegment]) -> (Vec<i64>, Vec<i64>) {
+fn columns(segments: &[StoredSegment]) -> (Vec<i64>, Vec<i64>) {
     segments.iter().map(|segment| (segment.partition.0, segment.last_offset.0)).unzip()
 }
 
-/// Deletes segments, which are the first ones of their partitions, with the keys of their messages.
-/// The partitions are locked last: flushes wait for their locks. Within a transaction.
+/// Deletes segments with the keys of their messages. Within a transaction.
 pub async fn delete_segments(
     session: &Session,
-    segments: &[OldSegment],
+    segments: &[StoredSegment],
     keys: &[(Uuid, PartitionId, Offset)],
 ) -> Result<(), Error> {
     let (partitions, offsets) = columns(segments);
@@ -108,6 +141,12 @@ pub async fn delete_segments(
         session.query_rare(include_str!("sql/keys_delete.sql"), &[&names, &of, &at]).await?;
     }
     session.query_rare(include_str!("sql/segments_delete.sql"), &[&partitions, &offsets]).await?;
+    Ok(())
+}
+
+/// Notes that partitions begin behind segments, which are their first ones. Flushes wait for the locks
+/// that this takes, so it comes last in its transaction.
+pub async fn begin_behind(session: &Session, segments: &[StoredSegment]) -> Result<(), Error> {
     let mut advanced: Vec<(i64, i64)> = Vec::new();
     for segment in segments {
         let first_offset = segment.last_offset.0 + 1;
@@ -175,13 +214,29 @@ pub async fn delete_traces(
     Ok(session.query_rare(sql, &[&partitions, &traces_max]).await?.len())
 }
 
-/// Deletes partitions, which have no messages, and what belongs to them.
+/// Deletes traces of messages that are not stored any more, once they are older than `days`. Answers how
+/// many, and where the next step begins.
+pub async fn delete_expired_traces(
+    session: &Session,
+    behind: PartitionId,
+    partitions_max: i64,
+    traces_max: i64,
+    days: i32,
+) -> Result<(usize, Option<PartitionId>), Error> {
+    let sql = include_str!("sql/traces_expired.sql");
+    let rows = session.query_rare(sql, &[&behind.0, &partitions_max, &traces_max, &days]).await?;
+    let next = Step::<()>::read(&rows, partitions_max, |_| None).next;
+    let deleted = rows.first().map_or(0, |row| row.get::<_, i64>(2));
+    Ok((usize::try_from(deleted).unwrap_or(0), next))
+}
+
+/// Deletes partitions, which have no messages, and what belongs to them. Answers the queue of each.
 pub async fn delete_partitions(
     session: &Session,
     partitions: &[PartitionId],
-) -> Result<usize, Error> {
+) -> Result<Vec<String>, Error> {
     let partitions: Vec<i64> = partitions.iter().map(|partition| partition.0).collect();
-    session.execute(&session.statements.queue_delete_keys, &[&partitions]).await?;
     let sql = include_str!("sql/partitions_delete.sql");
-    Ok(session.query_rare(sql, &[&partitions]).await?.len())
+    let rows = session.query_rare(sql, &[&partitions]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

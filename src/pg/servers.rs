@@ -39,3 +39,12 @@ pub async fn server_seen(
     })
     .await
 }
+
+/// Notes that this server is gone.
+pub async fn server_left(session: &Session, server: Uuid) -> Result<(), Error> {
+    in_background(session, async |session| {
+        session.query_rare(include_str!("sql/server_left.sql"), &[&server]).await?;
+        Ok(())
+    })
+    .await
+}

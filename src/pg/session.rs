@@ -60,8 +60,6 @@ statements!(
     group_create,
     queue_lock_for_delete,
     queue_delete_partitions,
-    queue_delete_segments,
-    queue_delete_keys,
     queue_delete,
 );
 

@@ -320,7 +320,7 @@ impl Engine {
         known: Option<Rc<Queue>>,
         found: Loaded,
     ) -> Option<Rc<Queue>> {
-        let (row, partitions) = found?;
+        let (row, partitions, created) = found?;
         let queue = match row {
             None => known?,
             Some(row) => {
@@ -330,6 +330,9 @@ impl Engine {
             }
         };
         self.catalog.remember_partitions(&queue, partitions);
+        if created > 0 {
+            self.metrics().queue(&queue.name).partitions_created(created);
+        }
         Some(queue)
     }
 
@@ -419,9 +422,9 @@ fn has_all(queue: &Queue, partitions: &[&str]) -> bool {
     partitions.iter().all(|name| known.contains_key(*name))
 }
 
-type Loaded = Option<(Option<QueueRow>, Vec<(PartitionId, String)>)>;
+type Loaded = Option<(Option<QueueRow>, Vec<(PartitionId, String)>, u64)>;
 
-/// The queue's row unless it is `known`, and its partitions of the names.
+/// The queue's row unless it is `known`, its partitions of the names, and how many of them were created.
 async fn load(
     session: &pg::Session,
     name: &str,
@@ -439,12 +442,12 @@ async fn load(
     };
     let Some(id) = known.or(row.as_ref().map(|row| row.id)) else { return Ok(None) };
     let names: Vec<&str> = partitions.iter().map(String::as_str).collect();
-    let found = if names.is_empty() {
-        Vec::new()
+    let (found, created) = if names.is_empty() {
+        (Vec::new(), 0)
     } else {
         pg::ensure_partitions(session, id, &names, create).await?
     };
-    Ok(Some((row, found)))
+    Ok(Some((row, found, created)))
 }
 
 /// Lets those who wait for a queue look again, however the loading ends.

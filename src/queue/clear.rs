@@ -1,8 +1,8 @@
 //! A queue or a partition is emptied; single messages are deleted.
 //!
-//! Clearing first moves the beginning of each partition behind its end, which is when the messages are
-//! gone for everybody, and then deletes what is stored of them, in steps. A deleted message leaves
-//! an empty line, so that offsets stay without gaps; a pop passes over it.
+//! Clearing moves the beginning of each partition behind its end, which is when the messages are gone for
+//! everybody. What is stored of them is left over for a chore. A deleted message leaves an empty line, so
+//! that offsets stay without gaps; a pop passes over it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +18,6 @@ use crate::pg::{self, Session};
 
 /// Partitions of one step. Bounds how long it holds the locks that pushes and claims wait for.
 const CLEAR_PARTITIONS_MAX: i64 = 100;
-/// Rows that one statement deletes.
-const SWEEP_ROWS_MAX: i64 = 10_000;
 
 impl Engine {
     /// Deletes the messages of a queue, or of its partition `only`, and answers how many. Large queues
@@ -58,20 +56,6 @@ impl Engine {
             let Some((last, _)) = step.last() else { return Ok(()) };
             after = *last;
             *cleared += step.iter().map(|(_, count)| count).sum::<i64>();
-            let partitions: Vec<PartitionId> = step.iter().map(|(id, _)| *id).collect();
-            self.sweep_all(&partitions).await?;
-        }
-    }
-
-    async fn sweep_all(&self, partitions: &[PartitionId]) -> Result<(), Error> {
-        loop {
-            let own = partitions.to_vec();
-            let more = self
-                .attempt(async move |session| pg::sweep(session, &own, SWEEP_ROWS_MAX).await)
-                .await?;
-            if !more {
-                return Ok(());
-            }
         }
     }
 

@@ -113,6 +113,11 @@ impl Engine {
         }
     }
 
+    /// Hands over what this core has counted, when it does nothing any more.
+    pub fn report_end(&self) {
+        self.notify(Notice::Ended(Box::new(self.snapshot())));
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         let backlog = self.backlog();
         self.metrics.snapshot(CoreState {

@@ -99,6 +99,8 @@ pub enum Notice {
     Refresh(oneshot::Sender<Refreshed>),
     /// For this server alone: an operator asks the database something.
     Errand(Errand),
+    /// What a core had counted when it ended.
+    Ended(Box<Snapshot>),
     Stop,
 }
 

@@ -609,7 +609,7 @@ pub(super) async fn look(session: &Session, batch: &Batch) -> Result<Looked, pg:
         pg::lock_partitions(session, &batch.partitions()).await?.into_iter().collect();
     let all = batch.all_columns();
     let taken: HashMap<(PartitionId, Uuid), Offset> =
-        pg::find_keys(session, &all.keys, &all.key_partitions)
+        pg::find_keys_stored(session, &all.keys, &all.key_partitions)
             .await?
             .into_iter()
             .map(|(partition, key, offset)| ((partition, key), offset))

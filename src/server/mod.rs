@@ -166,7 +166,8 @@ impl Server {
             let _ = address.try_send(Message::Stop);
         }
         let _ = self.maintenance.try_send(Notice::Stop);
-        let deadline = Instant::now() + self.stop_limit + GIVE_BACK_LIMIT + CORE_STOP_GRACE;
+        let last = GIVE_BACK_LIMIT + maintenance::LAST_WORK_LIMIT;
+        let deadline = Instant::now() + self.stop_limit + last + CORE_STOP_GRACE;
         for core in self.cores {
             if let Err(error) = core.join(deadline) {
                 tracing::error!(%error, "a core did not end well");

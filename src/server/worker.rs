@@ -229,6 +229,7 @@ impl Core {
         }
         drop(self.writing.take());
         self.is_idle_by(Instant::now() + GIVE_BACK_LIMIT).await;
+        self.engine.report_end();
         self.engine.stop();
     }
 

@@ -36,10 +36,17 @@ p AS (
     SET message_created_at = message_created_at - by, failed_at = failed_at - by FROM by
     WHERE queue_id IN (SELECT id FROM q)
 ), f AS (
-    UPDATE filter_groups SET start_from = start_from - by FROM by WHERE $2 IS NULL
+    UPDATE filter_groups SET start_from = start_from - by, created_at = created_at - by FROM by
+    WHERE $2 IS NULL
 ), early AS (
-    UPDATE early_groups SET start_from = start_from - by FROM by
+    UPDATE early_groups SET start_from = start_from - by, created_at = created_at - by FROM by
     WHERE $2 IS NULL OR queue_name = $2
+), t AS (
+    UPDATE traces SET created_at = created_at - by FROM by
+    WHERE partition_id IN (SELECT id FROM p) RETURNING id
+), n AS (
+    UPDATE trace_names SET created_at = created_at - by FROM by
+    WHERE trace_id IN (SELECT id FROM t)
 )
 SELECT pg_notify('queen_queen', $3)";
 

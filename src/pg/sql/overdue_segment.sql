@@ -5,7 +5,7 @@ FROM partitions p
 JOIN queues q ON q.id = p.queue_id AND q.wait_seconds_max > 0
 CROSS JOIN LATERAL (
     SELECT * FROM segments
-    WHERE partition_id = p.id AND last_offset >= $2
+    WHERE partition_id = p.id AND last_offset >= greatest($2, p.first_offset)
     ORDER BY last_offset LIMIT 1
 ) s
 WHERE p.id = $1 AND s.created_at < now() - q.wait_seconds_max * interval '1 s'

@@ -1,6 +1,6 @@
 -- Takes all messages out of partitions of a queue and moves the groups behind them; their leases
--- end. $1 queue, $2 only the partition of this name, or null; $3 partitions with a larger id, $4 at
--- most so many. Answers the partitions, with how many messages they had.
+-- end. What is stored of them is left over. $1 queue, $2 only the partition of this name, or null; $3
+-- partitions with a larger id, $4 at most so many. Answers the partitions, with how many messages they had.
 WITH locked AS MATERIALIZED (
     SELECT id, first_offset, next_offset FROM partitions
     WHERE queue_id = (SELECT id FROM queues WHERE name = $1) AND ($2::text IS NULL OR name = $2)
@@ -15,6 +15,8 @@ WITH locked AS MATERIALIZED (
     FOR NO KEY UPDATE OF c
 ), emptied AS (
     UPDATE partitions p SET first_offset = l.next_offset FROM locked l WHERE p.id = l.id
+), left_over AS (
+    INSERT INTO leftovers (partition_id) SELECT id FROM locked WHERE first_offset < next_offset ORDER BY id
 ), moved AS (
     UPDATE consumers c
     SET cursor = greatest(c.cursor, h.next_offset),

@@ -18,6 +18,8 @@ SELECT date_bin($3::bigint * interval '1 s', h.at, $1) AS at, h.queue,
        sum(h.retention_messages)::bigint AS retention_messages,
        sum(h.completed_messages)::bigint AS completed_messages,
        sum(h.evicted_messages)::bigint AS evicted_messages,
+       sum(h.partitions_created)::bigint AS partitions_created,
+       sum(h.partitions_deleted)::bigint AS partitions_deleted,
        count(*) FILTER (WHERE h.retention_messages + h.completed_messages + h.evicted_messages > 0) AS deletions
 FROM queue_history h
 WHERE h.at >= $1 AND h.at <= $2 AND h.queue IN (SELECT queue FROM chosen)

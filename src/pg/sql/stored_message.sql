@@ -16,4 +16,4 @@ CROSS JOIN LATERAL (
     WHERE s.last_offset - s.message_count < wanted.message_offset
 ) m
 -- The line of a deleted message is empty.
-WHERE p.id = $1 AND m.line <> ''
+WHERE p.id = $1 AND m.line <> '' AND m.message_offset >= p.first_offset

@@ -17,6 +17,7 @@ LEFT JOIN (
         FROM (
             SELECT * FROM segments
             WHERE partition_id = t.partition_id AND last_offset >= t.message_offset
+              AND t.message_offset >= p.first_offset
             ORDER BY last_offset LIMIT 1
         ) s
         WHERE s.last_offset - s.message_count < t.message_offset

@@ -1,1 +1,0 @@
-DELETE FROM segments WHERE partition_id = ANY ($1::bigint[])
