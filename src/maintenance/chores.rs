@@ -13,6 +13,7 @@ use futures_channel::oneshot;
 use futures_util::future::LocalBoxFuture;
 use uuid::Uuid;
 
+use super::segments::Pace;
 use super::{
     Settings, early_groups, eviction, expired_traces, filter_groups, heartbeat, history_hours,
     history_retention, idle_partitions, leftovers, retention, shared_leases,
@@ -65,6 +66,7 @@ pub struct Context {
     pub leads: Cell<bool>,
     /// Messages that chores took from queues.
     pub deleted: Rc<Deletions>,
+    pub pace: Pace,
 }
 
 /// Ends when the server stops.

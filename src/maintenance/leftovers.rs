@@ -4,7 +4,7 @@
 //! Nobody reads it and nobody locks it, so no request waits for this. It goes in the order in which it was
 //! stored, which touches few pages. What is left after a crash is found again by the same rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::chores::{BEGINNING, Chore, Context, Left};
 use super::{Settings, segments};
@@ -13,8 +13,9 @@ use crate::pg::{self, Leftover, Session, StoredSegment};
 
 /// Where there is nothing to do, a look costs nothing.
 const INTERVAL_MAX: Duration = Duration::from_secs(5);
-/// Partitions of one run. Bounds how long its look-ups take.
-const LEFTOVERS_MAX: i64 = 100;
+/// Partitions of one run. Bounds how long its look-ups take. Fewer than the least of the pace, so that what
+/// was cut off in the middle is a segment.
+const LEFTOVERS_MAX: i64 = 40;
 /// Messages that one transaction deletes, unless one segment has more.
 const MESSAGES_MAX: i64 = 1000;
 
@@ -27,15 +28,17 @@ pub fn chore(settings: &Settings) -> Chore {
     }
 }
 
-async fn run(session: &Session, _: &Context, _: PartitionId) -> Result<Left, pg::Error> {
+async fn run(session: &Session, context: &Context, _: PartitionId) -> Result<Left, pg::Error> {
+    let begun = Instant::now();
+    let messages_max = context.pace.messages(MESSAGES_MAX);
     // A segment has at least one message.
-    let found = pg::leftovers(session, LEFTOVERS_MAX, MESSAGES_MAX).await?;
+    let found = pg::leftovers(session, LEFTOVERS_MAX, messages_max).await?;
     if found.is_empty() {
         return Ok(Left::Nothing);
     }
     let stored: Vec<StoredSegment> = found.iter().filter_map(|left| left.segment).collect();
-    let chosen = &stored[..segments::choose(stored.iter(), MESSAGES_MAX)];
-    let is_all = i64::try_from(found.len()).is_ok_and(|count| count < MESSAGES_MAX);
+    let chosen = &stored[..segments::choose(stored.iter(), messages_max)];
+    let is_all = i64::try_from(found.len()).is_ok_and(|count| count < messages_max);
     let done = done(&found, chosen.len(), is_all);
     pg::in_background(session, async |session| {
         if !chosen.is_empty() {
@@ -44,6 +47,9 @@ async fn run(session: &Session, _: &Context, _: PartitionId) -> Result<Left, pg:
         pg::forget_leftovers(session, &done).await
     })
     .await?;
+    if !chosen.is_empty() {
+        context.pace.took(begun.elapsed());
+    }
     Ok(Left::More { behind: BEGINNING })
 }
 

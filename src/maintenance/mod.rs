@@ -38,6 +38,7 @@ use chores::Context;
 use collector::{Collector, Writer};
 pub use heartbeat::machine_name;
 use peers::Peers;
+use segments::Pace;
 
 /// When chores run, and how much they do at once.
 #[derive(Clone, Debug)]
@@ -84,7 +85,8 @@ pub async fn run(
         interval: settings.history_interval,
         deleted: Rc::clone(&deleted),
     };
-    let context = Context { settings, server, leads: Cell::new(false), deleted };
+    let context =
+        Context { settings, server, leads: Cell::new(false), deleted, pace: Pace::default() };
     let (stop_chores, stop) = oneshot::channel();
     let (chores, done) = oneshot::channel::<Infallible>();
     runtime::spawn({

@@ -5,6 +5,8 @@
 //! transactionIds are free again. Offsets stay: a partition goes on counting, and a group that had
 //! not read them goes on behind them. What a live lease covers stays until the lease ends.
 
+use std::time::Instant;
+
 use super::chores::{Chore, Context, Left};
 use super::{Settings, segments};
 use crate::ids::PartitionId;
@@ -27,7 +29,8 @@ pub fn chore(settings: &Settings) -> Chore {
 }
 
 async fn run(session: &Session, context: &Context, behind: PartitionId) -> Result<Left, pg::Error> {
-    let messages_max = context.settings.retention_messages_max;
+    let begun = Instant::now();
+    let messages_max = context.pace.messages(context.settings.retention_messages_max);
     // A segment has at least one message.
     let Step { found, next } =
         pg::deletable_segments(session, behind, PARTITIONS_MAX, messages_max, GRACE_SECONDS)
@@ -40,6 +43,7 @@ async fn run(session: &Session, context: &Context, behind: PartitionId) -> Resul
         pg::begin_behind(session, &deleted).await
     })
     .await?;
+    context.pace.took(begun.elapsed());
     for OldSegment { segment, queue, aged } in chosen {
         let reason = if *aged { Deletion::Retention } else { Deletion::Completed };
         let messages = u64::try_from(segment.message_count).unwrap_or(0);

@@ -1,4 +1,8 @@
-//! Deletes segments with the keys of their messages, as many as one transaction may.
+//! Deletes segments with the keys of their messages, as many as one transaction may: few enough that a push
+//! which comes meanwhile hardly waits for the processor and the log.
+
+use std::cell::Cell;
+use std::time::Duration;
 
 use crate::ids::{Offset, PartitionId, TransactionKey, TransactionName};
 use crate::pg::{self, LineStarts, Session, StoredSegment};
@@ -7,6 +11,33 @@ use crate::queue::line;
 /// Bytes of messages in one transaction, unless one segment has more: they are many rows to
 /// PostgreSQL when they are large.
 const BYTES_MAX: i64 = 16 * 1024 * 1024;
+
+/// What a transaction may take, about.
+const WORK: Duration = Duration::from_millis(5);
+/// The least that is tried, on however slow a machine: what is old must not become more and more.
+const MESSAGES_MIN: i64 = 200;
+
+/// How many messages one transaction deletes, by how long the last ones took.
+pub struct Pace(Cell<i64>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Cell::new(MESSAGES_MIN))
+    }
+}
+
+impl Pace {
+    pub fn messages(&self, messages_max: i64) -> i64 {
+        self.0.get().min(messages_max)
+    }
+
+    /// It took so long to delete about as many as were allowed.
+    pub fn took(&self, work: Duration) {
+        let messages = self.0.get();
+        let next = if work > WORK { messages / 2 } else { messages + MESSAGES_MIN };
+        self.0.set(next.clamp(MESSAGES_MIN, i64::from(i32::MAX)));
+    }
+}
 
 /// How many of the first ones one transaction may delete, at least one.
 pub fn choose<'s>(found: impl Iterator<Item = &'s StoredSegment>, messages_max: i64) -> usize {
@@ -52,6 +83,17 @@ mod tests {
     fn segment(message_count: i32, bytes: i32) -> StoredSegment {
         let (partition, last_offset) = (PartitionId(1), Offset(9));
         StoredSegment { partition, last_offset, message_count, bytes }
+    }
+
+    #[test]
+    fn a_transaction_is_as_large_as_its_time_allows() {
+        let pace = Pace::default();
+        (0..9).for_each(|_| pace.took(WORK / 2));
+        assert_eq!((pace.messages(1000), pace.messages(100)), (10 * MESSAGES_MIN, 100));
+        pace.took(WORK * 2);
+        assert_eq!(pace.messages(1000), 5 * MESSAGES_MIN);
+        (0..9).for_each(|_| pace.took(WORK * 2));
+        assert_eq!(pace.messages(1000), MESSAGES_MIN);
     }
 
     #[test]
