@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::Options;
+use crate::deletion;
 use crate::disk::{self, Fdatasync};
 use crate::harness::cluster::Cluster;
 use crate::harness::{Database, Server, Settings};
@@ -83,8 +84,9 @@ impl Lab {
         let cluster = Cluster::with(&settings);
         disk::age(&cluster);
         let database = Arc::new(Database::on(&cluster));
-        let server =
-            Server::on(&database, Settings { workers: lab.workers, ..Settings::default() });
+        let interval = ("RETENTION_INTERVAL", deletion::CHORE_INTERVAL_MS.to_owned());
+        let environment = if options.deletion { vec![interval] } else { Vec::new() };
+        let server = Server::on(&database, Settings { workers: lab.workers, environment });
         lab.url = format!("http://{}", server.address());
         let idle_mb = processes::resident_mb(server.process_id());
         lab.own = Some(Own { server, cluster, idle_mb });

@@ -5,6 +5,7 @@
 
 mod bare;
 mod bare_claims;
+mod deletion;
 mod disk;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
@@ -63,6 +64,9 @@ pub struct Options {
     /// Instead: the latency of ordinary connections, alone and beside bad neighbours.
     #[arg(long)]
     neighbours: bool,
+    /// Instead: the latency of ordinary pushes, alone and while a million messages are deleted.
+    #[arg(long, conflicts_with = "url")]
+    deletion: bool,
     /// `cargo bench` passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -77,6 +81,9 @@ fn main() {
     }
     if options.neighbours {
         return neighbours::run(&lab);
+    }
+    if options.deletion {
+        return deletion::run(&lab);
     }
     if lab.stored_partitions() > 0 {
         println!("{}\n", stored::fill(&lab));

@@ -1,6 +1,8 @@
 //! Much that is stored already: what a server meets that has run for a while.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use postgres::types::ToSql;
 
 use crate::lab::Lab;
 use crate::processes;
@@ -10,13 +12,13 @@ pub const QUEUE: &str = "stored";
 /// Partitions that one statement makes: PostgreSQL keeps their messages in its working memory.
 const PARTITIONS_AT_ONCE: u32 = 10_000;
 
-/// Partitions `$1` up to `$2`, each with `$3` messages of `$4` bytes, as pushes of at most 100 with
-/// the ids of official clients leave them.
+/// Partitions `$1` up to `$2` of the queue `$5`, each with `$3` messages of `$4` bytes that are `$6` seconds
+/// old, as pushes of at most 100 with the ids of official clients leave them.
 const FILL: &str = r#"
 WITH made AS (
     INSERT INTO partitions (queue_id, name, next_offset, last_push_at)
-    SELECT q.id, 'p' || n, $3::int, now()
-    FROM queues q, generate_series($1::int, $2::int) AS n WHERE q.name = 'stored'
+    SELECT q.id, 'p' || n, $3::int, now() - $6::int * interval '1 s'
+    FROM queues q, generate_series($1::int, $2::int) AS n WHERE q.name = $5
     RETURNING id
 ), messages AS MATERIALIZED (
     SELECT made.id AS partition_id, n AS message_offset, gen_random_uuid() AS key
@@ -26,7 +28,7 @@ WITH made AS (
     SELECT key, partition_id, message_offset FROM messages
 )
 INSERT INTO segments (partition_id, last_offset, message_count, created_at, body)
-SELECT partition_id, max(message_offset), count(*), now(),
+SELECT partition_id, max(message_offset), count(*), now() - $6::int * interval '1 s',
        string_agg(format('{"transactionId":"%s","data":{"text":"%s"}}', key, repeat('x', $4::int)),
                   E'\n' ORDER BY message_offset)
 FROM messages GROUP BY partition_id, message_offset / 100
@@ -35,7 +37,7 @@ FROM messages GROUP BY partition_id, message_offset / 100
 /// Fills the database by SQL, and answers what the first pop and the server's memory make of it.
 pub fn fill(lab: &Lab) -> String {
     let (partitions, each) = (lab.stored_partitions(), lab.stored_messages());
-    store(lab, partitions, each);
+    store(lab, QUEUE, partitions, each, Duration::ZERO);
     let process = lab.server().process_id();
     let before = processes::resident_mb(process);
     let [first, second] = [(); 2].map(|()| {
@@ -53,16 +55,19 @@ pub fn fill(lab: &Lab) -> String {
     )
 }
 
-fn store(lab: &Lab, partitions: u32, each: u32) {
+/// Makes a queue with partitions that have messages of that age.
+pub fn store(lab: &Lab, queue: &str, partitions: u32, each: u32, age: Duration) {
     let number = |value: u32| i32::try_from(value).expect("below two thousand million");
     let payload = i32::try_from(lab.payload()).expect("below two thousand million");
     let mut sql = lab.database().connect();
-    sql.execute("INSERT INTO queues (name) VALUES ($1)", &[&QUEUE]).expect("the name is new");
+    sql.execute("INSERT INTO queues (name) VALUES ($1)", &[&queue]).expect("the name is new");
+    let age = number(u32::try_from(age.as_secs()).expect("it is not that old"));
     let mut from = 0;
     while from < partitions {
         let to = partitions.min(from + PARTITIONS_AT_ONCE);
-        sql.execute(FILL, &[&number(from), &number(to - 1), &number(each), &payload])
-            .expect("there is room");
+        let parameters: &[&(dyn ToSql + Sync)] =
+            &[&number(from), &number(to - 1), &number(each), &payload, &queue, &age];
+        sql.execute(FILL, parameters).expect("there is room");
         from = to;
     }
     sql.batch_execute("VACUUM ANALYZE").expect("nobody else works on the tables");
