@@ -88,12 +88,12 @@ pub async fn run(
     let context =
         Context { settings, server, leads: Cell::new(false), deleted, pace: Pace::default() };
     let (stop_chores, stop) = oneshot::channel();
-    let (chores, done) = oneshot::channel::<Infallible>();
+    let (working, done) = oneshot::channel::<Infallible>();
     runtime::spawn({
         let connect = connect.clone();
         async move {
             chores::run(connect, context, stop).await;
-            drop(chores);
+            drop(working);
         }
     });
     let collector = Collector::start(connect.clone(), cores.clone(), writer);
@@ -102,6 +102,6 @@ pub async fn run(
     let own = Rc::clone(&collector);
     Peers::run(server, connect, cores, notices, own, errands, stop_chores).await;
     // Whoever does not come to an end by then ends with the process.
-    let chores = runtime::timeout(LAST_WORK_LIMIT, done);
-    let _ = join(chores, collector.finish(LAST_WORK_LIMIT)).await;
+    let resigned = runtime::timeout(LAST_WORK_LIMIT, done);
+    let _ = join(resigned, collector.finish(LAST_WORK_LIMIT)).await;
 }
