@@ -13,16 +13,20 @@ use queen::http::Method;
 const FILL: &str = "
     INSERT INTO queues (name, namespace, task)
     SELECT 'q' || n, 'namespace' || n % 10, 'task' || n % 20 FROM generate_series(1, 100) AS n;
-    INSERT INTO partitions (queue_id, name, next_offset, last_push_at)
-    SELECT id, 'p' || n, 100, now() FROM queues, generate_series(1, 1000) AS n;
+    INSERT INTO partition_names (queue_id, name)
+    SELECT id, 'p' || n FROM queues, generate_series(1, 1000) AS n;
+    INSERT INTO partitions (id, queue_id, name, next_offset, last_push_at)
+    SELECT id, queue_id, name, 100, now() FROM partition_names;
     INSERT INTO segments (partition_id, last_offset, message_count, created_at, body)
     SELECT id, last, 50, now(), body FROM partitions, (VALUES (49), (99)) AS segment (last),
         (SELECT string_agg(format('{\"data\":%s}', n), E'\\n') FROM generate_series(1, 50) AS n)
             AS lines (body);
     INSERT INTO groups (queue_id, name)
     SELECT id, 'g' || n FROM queues, generate_series(1, 3) AS n;
+    INSERT INTO consumer_places (partition_id, group_id)
+    SELECT p.id, g.id FROM partitions p JOIN groups g USING (queue_id);
     INSERT INTO consumers (partition_id, group_id, cursor)
-    SELECT p.id, g.id, 50 FROM partitions p JOIN groups g USING (queue_id);
+    SELECT partition_id, group_id, 50 FROM consumer_places;
     ANALYZE";
 /// An answer is a page, not a list of partitions.
 const ANSWER_BYTES_MAX: usize = 1 << 20;

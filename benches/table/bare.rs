@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, Statement};
-use queen::pg::PLANNER_SETTINGS;
+use queen::pg::{PLANNER_SETTINGS, TupleId};
 use uuid::Uuid;
 
 use crate::lab::Lab;
@@ -28,8 +28,10 @@ pub fn flushes(lab: &Lab, apart: bool, with_ids: bool, seconds: u64) -> f64 {
                     sql.batch_execute(PLANNER_SETTINGS).expect("settings can be made");
                     let flush = sql.prepare(FLUSH).expect("the statement is the server's");
                     let mut count = 0;
+                    let mut places = vec![TupleId::default(); partitions.len()];
                     while Instant::now() < deadline {
-                        run(&mut sql, &flush, partitions, with_ids, lab.payload());
+                        places =
+                            run(&mut sql, &flush, (partitions, &places), with_ids, lab.payload());
                         count += 1;
                     }
                     count
@@ -52,8 +54,12 @@ pub fn make_partitions(lab: &Lab, count: i32) -> Vec<Vec<i64>> {
         )
         .expect("a queue can be made")
         .get(0);
-    let make = "INSERT INTO partitions (queue_id, name)
-                SELECT $1, $2 || '-' || n FROM generate_series(1, $3) AS n RETURNING id";
+    let make = "WITH made AS (
+                    INSERT INTO partition_names (queue_id, name)
+                    SELECT $1, $2 || '-' || n FROM generate_series(1, $3) AS n RETURNING *
+                )
+                INSERT INTO partitions (id, queue_id, name) SELECT id, queue_id, name FROM made
+                RETURNING id";
     (0..CONNECTIONS)
         .map(|connection| {
             let rows = sql.query(make, &[&queue, &connection.to_string(), &count]);
@@ -62,7 +68,14 @@ pub fn make_partitions(lab: &Lab, count: i32) -> Vec<Vec<i64>> {
         .collect()
 }
 
-fn run(sql: &mut Client, flush: &Statement, partitions: &[i64], with_ids: bool, payload: usize) {
+/// Flushes to partitions whose rows were seen at `places`, and answers where they are now.
+fn run(
+    sql: &mut Client,
+    flush: &Statement,
+    (partitions, places): (&[i64], &[TupleId]),
+    with_ids: bool,
+    payload: usize,
+) -> Vec<TupleId> {
     let each = MESSAGES / i32::try_from(partitions.len()).expect("at most 100");
     let text = "x".repeat(payload);
     let counts = vec![each; partitions.len()];
@@ -91,11 +104,12 @@ fn run(sql: &mut Client, flush: &Statement, partitions: &[i64], with_ids: bool, 
         }
     }
     let encrypted = vec![false; partitions.len()];
-    sql.query(
+    let rows = sql.query(
         flush,
         &[
             &partitions,
             &counts,
+            &places,
             &partitions,
             &counts,
             &counts,
@@ -105,6 +119,8 @@ fn run(sql: &mut Client, flush: &Statement, partitions: &[i64], with_ids: bool, 
             &key_partitions,
             &key_places,
         ],
-    )
-    .expect("nothing is in the way of the flush");
+    );
+    let mut rows = rows.expect("nothing is in the way of the flush");
+    rows.sort_by_key(|row| row.get::<_, i64>(0));
+    rows.iter().map(|row| row.get(2)).collect()
 }

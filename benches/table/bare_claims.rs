@@ -1,11 +1,12 @@
 //! Pops and acks without a server: its own claim and ack statements on its own tables, from clients
 //! that do nothing else. As [`crate::bare`] for pushes.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, Row, Statement};
-use queen::pg::PLANNER_SETTINGS;
+use queen::pg::{PLANNER_SETTINGS, TupleId};
 use uuid::Uuid;
 
 use crate::bare::{CONNECTIONS, make_partitions};
@@ -28,8 +29,12 @@ WITH made AS (
     SELECT queue_id, 'bare' FROM partitions WHERE id = ($1::bigint[])[1]
     ON CONFLICT (queue_id, name) DO UPDATE SET name = excluded.name RETURNING id
 ), placed AS (
+    INSERT INTO consumer_places (partition_id, group_id)
+    SELECT id, (SELECT id FROM made) FROM unnest($1) AS id
+    RETURNING *
+), begun AS (
     INSERT INTO consumers (partition_id, group_id, cursor)
-    SELECT id, (SELECT id FROM made), 0 FROM unnest($1) AS id
+    SELECT partition_id, group_id, 0 FROM placed
 ), grown AS (
     UPDATE partitions SET next_offset = 100 * $2::int, last_push_at = now() WHERE id = ANY ($1)
 ), stored AS (
@@ -50,6 +55,8 @@ struct Loop {
     ack: Statement,
     partitions: Vec<i64>,
     group: i64,
+    /// Where the rows of a partition's consumer and of the partition were seen last.
+    seen: HashMap<i64, (TupleId, TupleId)>,
 }
 
 /// What a statement took of one partition.
@@ -84,7 +91,7 @@ fn prepare(lab: &Lab, partitions: Vec<i64>) -> Loop {
     sql.batch_execute(PLANNER_SETTINGS).expect("settings can be made");
     let claim = sql.prepare(CLAIM).expect("the statement is the server's");
     let ack = sql.prepare(ACK).expect("the statement is the server's");
-    Loop { sql, claim, ack, partitions, group }
+    Loop { sql, claim, ack, partitions, group, seen: HashMap::new() }
 }
 
 impl Loop {
@@ -111,6 +118,7 @@ impl Loop {
     fn take(&mut self, partitions: &[i64], auto_ack: bool) -> Vec<Taken> {
         let count = partitions.len();
         let leases: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
+        let (consumers, places) = self.seen(partitions.iter().copied());
         let rows = self
             .sql
             .query(
@@ -121,11 +129,21 @@ impl Loop {
                     &vec![BATCH; count],
                     &leases,
                     &vec![auto_ack; count],
+                    &consumers,
+                    &places,
                 ],
             )
             .expect("nothing is in the way of the claims");
         assert_eq!(rows.len(), count, "each claim takes one segment");
+        for (partition, row) in partitions.iter().zip(&rows) {
+            let places = (row.get("consumer_place"), row.get("partition_place"));
+            self.seen.insert(*partition, places);
+        }
         rows.iter().zip(partitions).zip(leases).map(taken).collect()
+    }
+
+    fn seen(&self, partitions: impl Iterator<Item = i64>) -> (Vec<TupleId>, Vec<TupleId>) {
+        partitions.map(|id| self.seen.get(&id).copied().unwrap_or_default()).unzip()
     }
 
     fn finish(&mut self, taken: &[Taken]) {
@@ -140,11 +158,22 @@ impl Loop {
         }
         let keys: Vec<Option<Uuid>> = vec![None; places.len()];
         let groups = vec![self.group; taken.len()];
+        let (consumers, _) = self.seen(partitions.iter().copied());
         let rows = self
             .sql
-            .query(&self.ack, &[&partitions, &groups, &leases, &places, &keys, &offsets])
+            .query(
+                &self.ack,
+                &[&partitions, &groups, &leases, &consumers, &places, &keys, &offsets],
+            )
             .expect("nothing is in the way of the acks");
         assert_eq!(rows.len(), taken.len(), "each lease is acked as a whole");
+        for row in rows {
+            let place: i32 = row.get(0);
+            let acked = usize::try_from(place - 1).ok().and_then(|index| partitions.get(index));
+            if let Some((consumer, _)) = acked.and_then(|id| self.seen.get_mut(id)) {
+                *consumer = row.get("consumer_place");
+            }
+        }
     }
 }
 

@@ -15,10 +15,14 @@ const PARTITIONS_AT_ONCE: u32 = 10_000;
 /// Partitions `$1` up to `$2` of the queue `$5`, each with `$3` messages of `$4` bytes that are `$6` seconds
 /// old, as pushes of at most 100 with the ids of official clients leave them.
 const FILL: &str = r#"
-WITH made AS (
-    INSERT INTO partitions (queue_id, name, next_offset, last_push_at)
-    SELECT q.id, 'p' || n, $3::int, now() - $6::int * interval '1 s'
+WITH named AS (
+    INSERT INTO partition_names (queue_id, name)
+    SELECT q.id, 'p' || n
     FROM queues q, generate_series($1::int, $2::int) AS n WHERE q.name = $5
+    RETURNING *
+), made AS (
+    INSERT INTO partitions (id, queue_id, name, next_offset, last_push_at)
+    SELECT id, queue_id, name, $3::int, now() - $6::int * interval '1 s' FROM named
     RETURNING id
 ), messages AS MATERIALIZED (
     SELECT made.id AS partition_id, n AS message_offset, gen_random_uuid() AS key

@@ -3,6 +3,7 @@
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::tuples::TupleId;
 use super::{Error, Session, Timestamp};
 use crate::ids::{GroupId, Offset, PartitionId, TransactionKey};
 
@@ -33,6 +34,8 @@ pub async fn ack_completed(
     let partitions: Vec<i64> = acks.iter().map(|ack| ack.partition.0).collect();
     let groups: Vec<i64> = acks.iter().map(|ack| ack.group.0).collect();
     let leases: Vec<Option<Uuid>> = acks.iter().map(|ack| ack.lease).collect();
+    let rows: Vec<TupleId> =
+        acks.iter().map(|ack| session.seen.consumer(ack.partition, ack.group)).collect();
     let count = acks.iter().map(|ack| ack.messages.len()).sum();
     let mut places: Vec<i32> = Vec::with_capacity(count);
     let mut keys: Vec<Option<Uuid>> = Vec::with_capacity(count);
@@ -53,14 +56,16 @@ pub async fn ack_completed(
     let rows = session
         .query(
             &session.statements.ack_completed,
-            &[&partitions, &groups, &leases, &places, &keys, &offsets],
+            &[&partitions, &groups, &leases, &rows, &places, &keys, &offsets],
         )
         .await?;
     let mut answers = vec![AckedCompleted::NeedsCare; acks.len()];
     for row in rows {
         let place: i32 = row.get(0);
-        if let Some(answer) = usize::try_from(place - 1).ok().and_then(|i| answers.get_mut(i)) {
+        let Ok(index) = usize::try_from(place - 1) else { continue };
+        if let (Some(answer), Some(ack)) = (answers.get_mut(index), acks.get(index)) {
             *answer = AckedCompleted::Done { released: row.get(1) };
+            session.seen.saw_consumer(ack.partition, ack.group, row.get(2));
         }
     }
     Ok(answers)

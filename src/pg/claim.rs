@@ -123,6 +123,8 @@ pub async fn claim_plain(
     claims: &[&Claim],
 ) -> Result<Vec<Option<ClaimAnswer>>, Error> {
     let each = || claims.iter().copied();
+    let consumers = column(each(), |c| session.seen.consumer(c.partition, c.group));
+    let partitions = column(each(), |c| session.seen.partition(c.partition));
     let rows = session
         .query(
             &session.statements.claim_plain,
@@ -132,6 +134,8 @@ pub async fn claim_plain(
                 &column(each(), |c| c.batch),
                 &column(each(), |c| c.lease),
                 &column(each(), |c| c.auto_ack),
+                &consumers,
+                &partitions,
             ],
         )
         .await?;
@@ -139,6 +143,11 @@ pub async fn claim_plain(
     let mut answers: Vec<Option<ClaimAnswer>> = claims.iter().map(|_| None).collect();
     by_place(&rows, |index, from, to| {
         if let (Some(answer), Some(claim)) = (answers.get_mut(index), claims.get(index)) {
+            session.seen.saw_consumer(claim.partition, claim.group, rows[from].get(6));
+            // A flush may have told since where it moved the row.
+            if session.seen.partition(claim.partition) == partitions[index] {
+                session.seen.saw_partition(claim.partition, rows[from].get(7));
+            }
             *answer = read_plain(&rows, from, to, claim);
         }
     });
@@ -154,7 +163,7 @@ fn read_plain(rows: &Rc<Vec<Row>>, from: usize, to: usize, claim: &Claim) -> Opt
     if rows[from..to].iter().any(|row| row.get(4)) {
         return None;
     }
-    let segments = Segments { rows: Rc::clone(rows), from, to, column: 6 };
+    let segments = Segments { rows: Rc::clone(rows), from, to, column: 8 };
     let leased = !claim.auto_ack || segments.iter().any(|segment| segment.encrypted);
     Some(ClaimAnswer::Taken(Claimed {
         start: Offset(start),

@@ -20,6 +20,7 @@ use super::link::Link;
 use super::names::Addresses;
 use super::timeline::{Newest, Timeline};
 use super::tls::{Connector, Tls};
+use super::tuples::SeenTuples;
 use crate::runtime::{self, Stream};
 
 /// How long a primary that continues another timeline than the last one waits for one that may be
@@ -44,6 +45,8 @@ pub struct ConnectSettings {
     pub silence_limit: Duration,
     /// Of all connections of the process.
     pub newest: Newest,
+    /// By all connections of the process.
+    pub seen: SeenTuples,
 }
 
 const PORT_DEFAULT: u16 = 5432;

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::tuples::TupleId;
 use super::types::JoinedLines;
 use super::{Error, Session};
 use crate::ids::{Offset, PartitionId};
@@ -34,12 +35,15 @@ pub async fn flush(
     columns: &FlushColumns<'_>,
 ) -> Result<Vec<(PartitionId, Offset)>, Error> {
     let bodies = JoinedLines { lines: &columns.lines, counts: &columns.segment_counts };
+    let each = columns.partitions.iter();
+    let places: Vec<TupleId> = each.map(|id| session.seen.partition(PartitionId(*id))).collect();
     let rows = session
         .query(
             &session.statements.flush,
             &[
                 &columns.partitions,
                 &columns.message_counts,
+                &places,
                 &columns.segment_partitions,
                 &columns.segment_ends,
                 &columns.segment_counts,
@@ -51,7 +55,12 @@ pub async fn flush(
             ],
         )
         .await?;
-    Ok(rows.iter().map(|row| (PartitionId(row.get(0)), Offset(row.get(1)))).collect())
+    let grown = rows.iter().map(|row| {
+        let partition = PartitionId(row.get(0));
+        session.seen.saw_partition(partition, row.get(2));
+        (partition, Offset(row.get(1)))
+    });
+    Ok(grown.collect())
 }
 
 /// Locks the partitions that exist and answers the next offset of each.

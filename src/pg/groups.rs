@@ -3,6 +3,7 @@
 //! Lists cost a look at each partition that they speak of, and at no message.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::{Error, Session, Timestamp};
 use crate::ids::{GroupId, Offset, PartitionId};
@@ -150,9 +151,15 @@ pub async fn seek_group(
         Seek::Beginning => ("beginning", None),
         Seek::Time(time) => ("time", Some(time)),
     };
-    let sql = include_str!("sql/group_seek.sql");
     let rows = session
-        .query_rare(sql, &[&queue, &group, &after, &only, &partitions_max, &kind, &time])
+        .transaction(async |session| {
+            let places = include_str!("sql/group_seek_places.sql");
+            session.query_rare(places, &[&queue, &group, &after, &only, &partitions_max]).await?;
+            let moving = include_str!("sql/group_seek.sql");
+            let to: [&(dyn ToSql + Sync); 7] =
+                [&queue, &group, &after, &only, &partitions_max, &kind, &time];
+            session.query_rare(moving, &to).await
+        })
         .await?;
     let read = |row: &Row| Moved {
         partition: PartitionId(row.get(0)),

@@ -32,6 +32,7 @@ mod timeline;
 mod tls;
 mod traces;
 mod transaction;
+mod tuples;
 mod types;
 
 pub use ack::{
@@ -99,4 +100,5 @@ pub use traces::{
     traces_of_name,
 };
 pub use transaction::{LockedConsumer, TransactionLocks, transaction_lock};
+pub use tuples::{SeenTuples, TupleId};
 pub use types::Timestamp;

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::link::Link;
 use super::timeline::Timeline;
+use super::tuples::SeenTuples;
 use super::{ConnectSettings, Error};
 use crate::runtime::{self, Keepalive};
 
@@ -66,6 +67,7 @@ statements!(
 pub struct Session {
     link: Link,
     pub(super) statements: Statements,
+    pub(super) seen: SeenTuples,
     /// What operators ask for now and then, prepared when it is first asked for.
     rare: RefCell<HashMap<&'static str, Statement>>,
     planned_at: Cell<Instant>,
@@ -106,6 +108,7 @@ impl Session {
         Ok(Self {
             link,
             statements,
+            seen: settings.seen.clone(),
             rare: RefCell::default(),
             planned_at: Cell::new(Instant::now()),
         })
@@ -220,7 +223,7 @@ impl Session {
 ///
 /// Even so the planner may read a small table whole by its index. In a hot statement each look-up is
 /// therefore a LATERAL subquery with OFFSET 0 (or its own row lock), or `x = ANY (ARRAY[y])` where an
-/// UPDATE joins: neither can be turned around. `x + 0` keeps a column out of the choice of index.
+/// UPDATE joins: neither can be turned around.
 pub const PLANNER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; \
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET join_collapse_limit = 1";

@@ -284,6 +284,7 @@ fn connect_settings(
         lock_limit: config.lock_timeout,
         silence_limit: config.tcp_user_timeout,
         newest: pg::Newest::default(),
+        seen: pg::SeenTuples::default(),
     })
 }
 

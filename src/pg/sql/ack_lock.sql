@@ -7,5 +7,5 @@ CROSS JOIN LATERAL (SELECT queue_id FROM partitions WHERE id = c.partition_id OF
 CROSS JOIN LATERAL (
     SELECT retry_limit, retry_delay_ms FROM queues WHERE id = p.queue_id OFFSET 0
 ) q
-WHERE c.partition_id = $1 AND c.group_id + 0 = $2
+WHERE c.partition_id = $1 AND c.group_id = $2
 FOR NO KEY UPDATE OF c

@@ -10,4 +10,4 @@ SET cursor = $3,
     lease_end = CASE WHEN NOT $4 THEN lease_end END,
     finished = $5, failed_offsets = $6, failed_counts = $7, expiries = $8,
     retry_at = CASE WHEN $9::bigint > 0 THEN clock_timestamp() + $9 * interval '1 ms' END
-WHERE partition_id = $1 AND group_id + 0 = $2
+WHERE partition_id = $1 AND group_id = $2

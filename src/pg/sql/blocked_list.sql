@@ -10,14 +10,13 @@ WITH q AS MATERIALIZED (
            greatest(delayed_processing_seconds, window_buffer_seconds) * interval '1 s' AS hidden_max
     FROM queues WHERE name = $1
 ), placed AS (
-    -- Found by group: few of the places of a group are held up.
     SELECT p.id, p.name, g.name AS group_name, p.last_push_at, greatest(c.cursor, p.first_offset) AS place,
            p.next_offset, c.lease_until, c.retry_at,
            coalesce(c.failed_counts[array_position(c.failed_offsets, c.cursor)], 0) + c.expiries AS failures
     FROM q
     JOIN groups g ON g.queue_id = q.id
-    JOIN consumers c ON c.group_id = g.id
-    JOIN partitions p ON p.id = c.partition_id
+    JOIN partitions p ON p.queue_id = q.id
+    JOIN consumers c ON c.partition_id = p.id AND c.group_id = g.id
     WHERE ($2::text IS NULL OR g.name = $2) AND ($3::text IS NULL OR p.name = $3)
       AND p.next_offset > greatest(c.cursor, p.first_offset)
       AND (c.lease_until IS NOT NULL OR c.retry_at > now() OR c.expiries > 0 OR c.failed_offsets IS NOT NULL)

@@ -19,7 +19,7 @@ WITH request AS MATERIALIZED (
     ) r
     CROSS JOIN LATERAL (
         SELECT * FROM consumers
-        WHERE partition_id = r.partition_id AND group_id + 0 = r.group_id
+        WHERE partition_id = r.partition_id AND group_id = r.group_id
         FOR NO KEY UPDATE
     ) c
 ), optioned AS MATERIALIZED (
@@ -129,7 +129,7 @@ WITH request AS MATERIALIZED (
         finished = CASE WHEN t.start = t.cursor THEN t.finished ELSE (
             SELECT nullif(array_agg(o ORDER BY o), '{}') FROM unnest(t.finished) AS o WHERE o > t.start) END
     FROM taken t
-    WHERE t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id + 0 = ANY (ARRAY[t.group_id])
+    WHERE t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id = ANY (ARRAY[t.group_id])
 ), shared AS (
     INSERT INTO shared_leases (lease_id, group_id, partitions, lease_until)
     SELECT t.new_lease, t.group_id, array_agg(t.partition_id ORDER BY t.place),
@@ -154,7 +154,7 @@ WITH request AS MATERIALIZED (
         lease_id = NULL, lease_end = NULL, lease_until = NULL,
         expiries = 0, retry_at = NULL
     FROM taken t
-    WHERE NOT t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id + 0 = ANY (ARRAY[t.group_id])
+    WHERE NOT t.leased AND c.partition_id = ANY (ARRAY[t.partition_id]) AND c.group_id = ANY (ARRAY[t.group_id])
 ), expired AS (
     -- Nothing is left but what is too old: the group is through with it.
     UPDATE consumers c
@@ -162,7 +162,7 @@ WITH request AS MATERIALIZED (
         lease_id = NULL, lease_end = NULL, lease_until = NULL, expiries = 0, retry_at = NULL
     FROM judged j
     WHERE j.start >= j.next_offset AND j.start > j.cursor AND j.hidden_ms = 0
-      AND c.partition_id = ANY (ARRAY[j.partition_id]) AND c.group_id + 0 = ANY (ARRAY[j.group_id])
+      AND c.partition_id = ANY (ARRAY[j.partition_id]) AND c.group_id = ANY (ARRAY[j.group_id])
 )
 SELECT j.place::int, j.hidden_ms, j.poisoned, j.overdue IS TRUE AS overdue, j.start, j.next_offset, t.new_end,
        CASE WHEN t.leased THEN t.new_lease END AS lease, j.lease_seconds,

@@ -41,7 +41,7 @@ FROM (SELECT) AS one LEFT JOIN (
         FROM groups g
         LEFT JOIN LATERAL (
             SELECT cursor FROM consumers
-            WHERE partition_id = w.id AND group_id + 0 = g.id OFFSET 0
+            WHERE partition_id = w.id AND group_id = g.id OFFSET 0
         ) c ON true
         WHERE g.queue_id = w.queue_id AND q.completed_before IS NOT NULL OFFSET 0
     ) passed

@@ -9,4 +9,4 @@ SET cursor = $3,
     lease_end = CASE WHEN NOT $4 THEN lease_end END,
     finished = $5, failed_offsets = $6, failed_counts = $7, expiries = $8,
     retry_at = CASE WHEN cursor = $3 THEN retry_at END
-WHERE partition_id = $1 AND group_id + 0 = $2
+WHERE partition_id = $1 AND group_id = $2

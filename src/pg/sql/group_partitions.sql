@@ -17,7 +17,7 @@ SELECT p.queue_name, p.id, p.name, c.cursor,
             ELSE 0 END::bigint,
        coalesce(c.lease_until > now(), false)
 FROM page p
-LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = p.group_id
+LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = p.group_id
 CROSS JOIN LATERAL (
     SELECT messages_left(c.cursor, p.start_from, p.first_offset, p.next_offset, p.last_push_at) AS lag
 ) l

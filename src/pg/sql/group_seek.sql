@@ -1,4 +1,4 @@
--- Moves a group in partitions of a queue and makes its state there as if it had never popped: no
+-- Moves a group in partitions of a queue, where it has its places by now, and makes its state there as if it had never popped: no
 -- lease, no failure, nothing finished ahead. $1 queue, $2 group, $3 partitions whose names stand
 -- behind this one, $4 only the partition of this name, or null, $5 partitions at most,
 -- $6 'end', 'beginning' or 'time', $7 the time: to the first message created then or later.
@@ -26,18 +26,26 @@ WITH RECURSIVE chosen AS MATERIALIZED (
         ORDER BY last_offset LIMIT 1
     ) m ON true
     WHERE s.low < s.high
-), moved AS (
-    INSERT INTO consumers AS c (partition_id, group_id, cursor)
+), target AS MATERIALIZED (
     SELECT t.id, t.group_id,
            CASE $6 WHEN 'end' THEN t.next_offset WHEN 'beginning' THEN t.first_offset ELSE s.low END
+               AS cursor
     FROM chosen t LEFT JOIN search s ON s.id = t.id AND s.low = s.high
+), held AS MATERIALIZED (
+    -- In the order in which claims lock them.
+    SELECT t.id, t.group_id, t.cursor
+    FROM target t JOIN consumers c ON c.partition_id = t.id AND c.group_id = t.group_id
     ORDER BY t.id
-    ON CONFLICT (partition_id, group_id) DO UPDATE
+    FOR NO KEY UPDATE OF c
+), moved AS (
+    UPDATE consumers c
     -- What was pushed and consumed while this waited for the row is behind the end, too.
-    SET cursor = CASE WHEN $6 = 'end' THEN greatest(c.cursor, excluded.cursor) ELSE excluded.cursor END,
+    SET cursor = CASE WHEN $6 = 'end' THEN greatest(c.cursor, h.cursor) ELSE h.cursor END,
         lease_id = NULL, lease_until = NULL, lease_end = NULL, released_lease_id = NULL,
         finished = NULL, failed_offsets = NULL, failed_counts = NULL, expiries = 0, retry_at = NULL
-    RETURNING partition_id, cursor
+    FROM held h
+    WHERE c.partition_id = h.id AND c.group_id = h.group_id
+    RETURNING c.partition_id, c.cursor
 )
 SELECT t.id, t.name, t.group_id, m.cursor
 FROM moved m JOIN chosen t ON t.id = m.partition_id

@@ -5,7 +5,7 @@ SELECT g.name, q.name, p.name, p.id, l.lag,
 FROM groups g
 JOIN queues q ON q.id = g.queue_id
 JOIN partitions p ON p.queue_id = g.queue_id
-LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id + 0 = g.id
+LEFT JOIN consumers c ON c.partition_id = p.id AND c.group_id = g.id
 CROSS JOIN LATERAL (
     SELECT messages_left(c.cursor, g.start_from, p.first_offset, p.next_offset, p.last_push_at) AS lag
 ) l

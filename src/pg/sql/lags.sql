@@ -12,7 +12,7 @@ SELECT q.name, places.name, coalesce(sum(l.lag), 0)::bigint,
                 FILTER (WHERE l.lag > 0), 0)::bigint
 FROM places
 JOIN queues q ON q.id = places.queue_id
-LEFT JOIN consumers c ON c.partition_id = places.partition_id AND c.group_id + 0 = places.id
+LEFT JOIN consumers c ON c.partition_id = places.partition_id AND c.group_id = places.id
 CROSS JOIN LATERAL (
     SELECT messages_left(c.cursor, places.start_from, places.first_offset, places.next_offset,
                          places.last_push_at) AS lag

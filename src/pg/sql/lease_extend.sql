@@ -17,7 +17,7 @@ WITH held AS MATERIALIZED (
     UPDATE consumers c
     SET lease_until = greatest(c.lease_until, clock_timestamp() + $3::bigint * interval '1 ms')
     FROM held h
-    WHERE c.partition_id = ANY (ARRAY[h.partition_id]) AND c.group_id + 0 = h.group_id
+    WHERE c.partition_id = ANY (ARRAY[h.partition_id]) AND c.group_id = h.group_id
       AND h.lease_until > clock_timestamp()
     RETURNING c.lease_until
 ), shared AS (

@@ -24,7 +24,7 @@ FROM (SELECT) AS one LEFT JOIN (
     ) g
     LEFT JOIN LATERAL (
         SELECT cursor, lease_until FROM consumers
-        WHERE partition_id = w.id AND group_id + 0 = g.id OFFSET 0
+        WHERE partition_id = w.id AND group_id = g.id OFFSET 0
     ) c ON true
     JOIN LATERAL (
         SELECT created_at FROM segments

@@ -3,5 +3,5 @@
 WITH left_over AS (
     INSERT INTO leftovers (partition_id) SELECT unnest($1::bigint[])
 )
-DELETE FROM partitions WHERE id = ANY ($1::bigint[])
-RETURNING (SELECT name FROM queues WHERE id = partitions.queue_id)
+DELETE FROM partition_names n WHERE id = ANY ($1::bigint[])
+RETURNING (SELECT name FROM queues WHERE id = n.queue_id)

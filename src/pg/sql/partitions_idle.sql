@@ -9,8 +9,9 @@ WITH walked AS MATERIALIZED (
     FROM walked w
     CROSS JOIN LATERAL (
         -- After the lock it is looked at once more, so a push meanwhile counts.
-        SELECT id FROM partitions
-        WHERE id = w.id AND first_offset = next_offset AND last_push_at < now() - $3::int * interval '1 day'
+        SELECT p.id FROM partitions p JOIN partition_names n USING (id)
+        WHERE p.id = w.id AND p.first_offset = p.next_offset
+          AND p.last_push_at < now() - $3::int * interval '1 day'
         FOR UPDATE SKIP LOCKED
     ) p
     WHERE NOT EXISTS (SELECT FROM dead_letters WHERE partition_id = p.id OFFSET 0)

@@ -4,8 +4,15 @@
 -- Each row begins with the name after which the next look goes on, null at the end of the queue. One
 -- row without a partition comes back where there is nothing.
 WITH looked AS MATERIALIZED (
-    SELECT id, name, next_offset, first_offset, last_push_at
-    FROM partitions WHERE queue_id = $1 AND name > $3 ORDER BY name LIMIT $4
+    SELECT p.*
+    FROM (
+        SELECT id FROM partition_names WHERE queue_id = $1 AND name > $3 ORDER BY name LIMIT $4
+    ) n
+    CROSS JOIN LATERAL (
+        -- Backwards: the newest of many versions of a row tends to stand last.
+        SELECT id, name, next_offset, first_offset, last_push_at FROM partitions
+        WHERE id >= n.id AND id <= n.id ORDER BY id DESC LIMIT 1
+    ) p
 ), pending AS MATERIALIZED (
     SELECT p.id, p.name, coalesce(c.cursor, p.first_offset) AS cursor,
            greatest(0, ceil(1000 * extract(epoch FROM greatest(c.lease_until, c.retry_at) - now())))::bigint
@@ -13,7 +20,9 @@ WITH looked AS MATERIALIZED (
     FROM looked p
     LEFT JOIN groups g ON g.id = $2
     LEFT JOIN LATERAL (
-        SELECT * FROM consumers WHERE partition_id = p.id AND group_id + 0 = $2 OFFSET 0
+        SELECT * FROM consumers
+        WHERE partition_id >= p.id AND partition_id <= p.id AND group_id = $2
+        ORDER BY partition_id DESC, group_id DESC LIMIT 1
     ) c ON true
     WHERE p.next_offset > coalesce(c.cursor, p.first_offset)
       -- Where the group has no place yet and starts later than the newest message, nothing waits.

@@ -11,9 +11,13 @@ WITH looked AS MATERIALIZED (
         ORDER BY priority DESC, id OFFSET 0
     ) q
     CROSS JOIN LATERAL (
-        SELECT id, name, next_offset, first_offset, last_push_at FROM partitions
+        SELECT id, name FROM partition_names
         WHERE queue_id = q.id AND name > CASE WHEN q.id = $5 THEN $6 ELSE '' END
         ORDER BY name LIMIT $7
+    ) n
+    CROSS JOIN LATERAL (
+        SELECT id, name, next_offset, first_offset, last_push_at FROM partitions
+        WHERE id >= n.id AND id <= n.id ORDER BY id DESC LIMIT 1
     ) p
     LIMIT $7
 ), pending AS MATERIALIZED (
@@ -24,7 +28,9 @@ WITH looked AS MATERIALIZED (
     FROM looked p
     LEFT JOIN groups g ON g.queue_id = p.queue_id AND g.name = $3
     LEFT JOIN LATERAL (
-        SELECT * FROM consumers WHERE partition_id = p.id AND group_id + 0 = g.id OFFSET 0
+        SELECT * FROM consumers
+        WHERE partition_id >= p.id AND partition_id <= p.id AND group_id = g.id
+        ORDER BY partition_id DESC, group_id DESC LIMIT 1
     ) c ON true
     WHERE p.next_offset > coalesce(c.cursor, p.first_offset)
       AND (c.cursor IS NOT NULL OR g.start_from IS NULL OR p.last_push_at >= g.start_from)

@@ -4,4 +4,4 @@ WITH locked AS MATERIALIZED (
 ), left_over AS (
     INSERT INTO leftovers (partition_id) SELECT id FROM locked WHERE next_offset > 0 ORDER BY id
 )
-DELETE FROM partitions p USING locked WHERE p.id = locked.id
+DELETE FROM partition_names n USING locked WHERE n.id = locked.id

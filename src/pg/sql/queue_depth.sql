@@ -19,6 +19,6 @@ CROSS JOIN LATERAL (
                     ELSE p.next_offset END) AS place
     FROM reading g
     WHERE placed.group_count < (SELECT count(*) FROM reading)
-      AND NOT EXISTS (SELECT FROM consumers c WHERE c.partition_id = p.id AND c.group_id + 0 = g.id)
+      AND NOT EXISTS (SELECT FROM consumers c WHERE c.partition_id = p.id AND c.group_id = g.id)
 ) start
 WHERE p.queue_id = $1

@@ -2,8 +2,7 @@
 -- $1 partitions and $2 group names of its acks, each pair once; $3 leases, $4 the partitions that
 -- their ids lead to. A shared lease is looked for in its other partitions unless one of them is
 -- acked. Whether a lease is held is judged by who asked: it may have ended while this waited.
--- A plan is kept that was made while the tables were small: OFFSET 0 keeps each look-up one by key,
--- and + 0 keeps it from the index of a group's rows, which are as many as there are partitions.
+-- A plan is kept that was made while the tables were small: OFFSET 0 keeps each look-up one by key.
 WITH acked AS MATERIALIZED (
     SELECT a.partition_id, g.id AS group_id
     FROM unnest($1::bigint[], $2::text[]) AS a (partition_id, group_name)
@@ -41,7 +40,7 @@ FROM (
 ) place
 CROSS JOIN LATERAL (
     SELECT * FROM consumers
-    WHERE partition_id = place.partition_id AND group_id + 0 = place.group_id
+    WHERE partition_id = place.partition_id AND group_id = place.group_id
     FOR NO KEY UPDATE
 ) c
 CROSS JOIN LATERAL (SELECT name FROM groups WHERE id = place.group_id OFFSET 0) g
