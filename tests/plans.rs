@@ -43,13 +43,8 @@ fn a_plan_made_on_empty_tables_looks_rows_up() {
         let nulls = vec!["NULL"; parameters].join(", ");
         sql.batch_execute(&format!("PREPARE {name} AS {text}")).unwrap();
         let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE {name}({nulls})");
-        let plan: Value = match &sql.simple_query(&explain).unwrap()[..] {
-            [.., postgres::SimpleQueryMessage::Row(row), _] => {
-                serde_json::from_str(row.get(0).unwrap()).unwrap()
-            }
-            other => panic!("{name}: {other:?}"),
-        };
-        let scans = check(name, &plan[0]["Plan"]);
+        let plan = explained(&mut sql, &explain);
+        let scans = check(name, &plan);
         assert!(scans > 0, "{name} reads no table");
     }
 }
@@ -66,6 +61,19 @@ fn check(name: &str, node: &Value) -> usize {
     }
     let below = node["Plans"].as_array().into_iter().flatten();
     usize::from(is_scan) + below.map(|node| check(name, node)).sum::<usize>()
+}
+
+/// The topmost node of the plan that an `EXPLAIN (FORMAT JSON)` answers.
+fn explained(sql: &mut Client, explain: &str) -> Value {
+    let answer = sql.simple_query(explain).expect("it can be planned");
+    match &answer[..] {
+        [.., postgres::SimpleQueryMessage::Row(row), _] => {
+            let text = row.get(0).expect("a plan is a column");
+            let mut plan: Value = serde_json::from_str(text).expect("a plan is JSON");
+            plan[0]["Plan"].take()
+        }
+        other => panic!("{explain}: {other:?}"),
+    }
 }
 
 /// Versions of a row that an open transaction keeps, at least.
@@ -92,9 +100,12 @@ impl Hot {
         server.push(&json!([{ "queue": "q", "payload": 1 }]));
         assert_eq!(server.pop("q", "autoAck=true").len(), 1);
         let mut sql = server.database.connect();
-        sql.batch_execute(PLANNER_SETTINGS).unwrap();
-        let flush = sql.prepare(include_str!("../src/pg/sql/flush.sql")).unwrap();
-        let claim = sql.prepare(include_str!("../src/pg/sql/claim_plain.sql")).unwrap();
+        sql.batch_execute(PLANNER_SETTINGS).expect("nothing is in the way");
+        let flush =
+            sql.prepare(include_str!("../src/pg/sql/flush.sql")).expect("nothing is in the way");
+        let claim = sql
+            .prepare(include_str!("../src/pg/sql/claim_plain.sql"))
+            .expect("nothing is in the way");
         let row = sql
             .query_one("SELECT partition_id, group_id, ctid FROM consumers", &[])
             .expect("the pop made it");
@@ -161,26 +172,24 @@ impl Hot {
         ];
         let looked_at = |statement: &String| {
             let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}");
-            let plan: Value = match &self.sql.simple_query(&explain).unwrap()[..] {
-                [.., postgres::SimpleQueryMessage::Row(row), _] => {
-                    serde_json::from_str(row.get(0).unwrap()).unwrap()
-                }
-                other => panic!("{statement}: {other:?}"),
-            };
-            let plan = &plan[0]["Plan"];
-            ["Shared Hit Blocks", "Shared Read Blocks"].map(|kind| plan[kind].as_i64().unwrap())
+            let plan = explained(&mut self.sql, &explain);
+            ["Shared Hit Blocks", "Shared Read Blocks"]
+                .map(|kind| plan[kind].as_i64().expect("asked for"))
         };
         statements.iter().flat_map(looked_at).sum()
     }
 
     fn place_of(&mut self, table: &str) -> String {
-        let row = self.sql.query_one(&format!("SELECT ctid::text FROM {table}"), &[]).unwrap();
+        let row = self
+            .sql
+            .query_one(&format!("SELECT ctid::text FROM {table}"), &[])
+            .expect("nothing is in the way");
         row.get(0)
     }
 }
 
 fn only(rows: Result<Vec<Row>, postgres::Error>) -> Row {
-    let mut rows = rows.unwrap();
+    let mut rows = rows.expect("nothing is in the way");
     assert_eq!(rows.len(), 1);
     rows.remove(0)
 }
@@ -191,8 +200,7 @@ fn versions_that_an_open_transaction_keeps_are_not_looked_at() {
     let server = Server::start();
     let mut hot = Hot::of(&server);
     let mut other = server.database.connect();
-    let mut open =
-        other.build_transaction().isolation_level(postgres::IsolationLevel::RepeatableRead);
+    let open = other.build_transaction().isolation_level(postgres::IsolationLevel::RepeatableRead);
     let mut open = open.start().unwrap();
     open.query("SELECT count(*) FROM queues", &[]).unwrap();
     for _ in 0..VERSIONS {

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::ids::{GroupId, PartitionId};
@@ -33,9 +33,9 @@ pub struct TupleId {
 impl<'a> FromSql<'a> for TupleId {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         // tidsend of PostgreSQL.
-        let [a, b, c, d, e, f] = <[u8; 6]>::try_from(raw)?;
-        let (block, offset) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
-        Ok(Self { block, offset })
+        let bytes = <[u8; 6]>::try_from(raw)?;
+        let mut raw = &bytes[..];
+        Ok(Self { block: raw.get_u32(), offset: raw.get_u16() })
     }
 
     fn accepts(ty: &Type) -> bool {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_row_of_the_same_place_is_another_row() {
         let seen = SeenTuples::default();
-        let other = PartitionId(7 + ROWS_MAX as i64);
+        let other = PartitionId(7 + i64::try_from(ROWS_MAX).unwrap());
         seen.saw_partition(PartitionId(7), TUPLE);
         assert_eq!(seen.partition(other), TupleId::default());
         seen.saw_partition(other, TUPLE);
