@@ -77,7 +77,7 @@ fn explained(sql: &mut Client, explain: &str) -> Value {
 }
 
 /// Versions of a row that an open transaction keeps, at least.
-const VERSIONS: i64 = 4000;
+const VERSIONS: i64 = 10_000;
 /// Pages that one statement may look at, with those of indexes and of what it inserts; the versions
 /// lie on more than this.
 const PAGES_MAX: i64 = 40;
