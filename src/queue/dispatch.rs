@@ -75,6 +75,9 @@ pub enum Outcome {
 /// memory.
 const RINGS_MAX: usize = 100_000;
 
+/// Timers below which sweeping is not worth it.
+const TIMERS_MIN: usize = 1024;
+
 /// A partition as a scan names it.
 pub struct Scanned {
     pub known: Known,
@@ -93,11 +96,18 @@ pub struct Dispatch<R> {
     /// The rings of each source.
     keys: HashMap<Source, Vec<GroupKey>>,
     timers: BinaryHeap<Reverse<(Instant, PartitionId, GroupKey)>>,
+    /// Length of `timers` at which those are swept out that mean nothing any more.
+    sweep_at: usize,
 }
 
 impl<R> Default for Dispatch<R> {
     fn default() -> Self {
-        Self { rings: HashMap::new(), keys: HashMap::new(), timers: BinaryHeap::new() }
+        Self {
+            rings: HashMap::new(),
+            keys: HashMap::new(),
+            timers: BinaryHeap::new(),
+            sweep_at: TIMERS_MIN,
+        }
     }
 }
 
@@ -156,8 +166,8 @@ impl<R> Dispatch<R> {
         }
         ring.scanning = false;
         let succeeded = part.is_some();
-        for until in ring.learn_all(part, now) {
-            self.timers.push(Reverse((until.0, until.1, key.clone())));
+        for (until, partition) in ring.learn_all(part, now) {
+            self.timers.push(Reverse((until, partition, key.clone())));
         }
         ring.serve_waiters(now, reserve);
         ring.waiters.retain(|waiter| !waiter.grant.is_canceled());
@@ -212,6 +222,19 @@ impl<R> Dispatch<R> {
             self.timers.push(Reverse((until, partition, key.clone())));
         }
         ring.serve_waiters(now, reserve);
+        self.sweep_timers();
+    }
+
+    /// Most leases end by acks, long before the timer of each is due.
+    fn sweep_timers(&mut self) {
+        if self.timers.len() < self.sweep_at {
+            return;
+        }
+        let rings = &self.rings;
+        self.timers.retain(|Reverse((due, partition, key))| {
+            rings.get(key).is_some_and(|ring| ring.rests_until(*partition) == Some(*due))
+        });
+        self.sweep_at = TIMERS_MIN.max(2 * self.timers.len());
     }
 
     /// The lease of a group in a partition ended; `pending` when messages of it are to be read

@@ -163,6 +163,14 @@ impl<R> Ring<R> {
         due && !std::mem::replace(&mut self.scanning, true)
     }
 
+    /// Until when the partition rests, if it does.
+    pub fn rests_until(&self, partition: PartitionId) -> Option<Instant> {
+        match self.partitions.get(&partition)?.state {
+            State::Resting { until, .. } => Some(until),
+            State::Ready | State::Reserved { .. } => None,
+        }
+    }
+
     fn is_ready(&self, partition: PartitionId) -> bool {
         matches!(self.partitions.get(&partition), Some(Partition { state: State::Ready, .. }))
     }

@@ -87,6 +87,25 @@ fn a_queue_that_is_made_anew_is_scanned_from_the_beginning() {
     assert_eq!(world.dispatch.scan_from(&world.key), LookPlace::START);
 }
 
+/// Each lease has a timer that is due when it would have expired.
+#[test]
+fn leases_that_were_acked_leave_no_timers_behind() {
+    let mut world = World::empty();
+    world.grew(Q);
+    assert_eq!(world.pop(), [Q]);
+    world.outcome(Q, Outcome::Leased { ms: 60_000, more: true }, true);
+    for _ in 0..10 * TIMERS_MIN {
+        world.start += Duration::from_millis(1);
+        world.grew(P);
+        assert_eq!(world.pop(), [P]);
+        world.outcome(P, Outcome::Leased { ms: 60_000, more: false }, true);
+        world.released(P, false);
+    }
+    assert!(world.dispatch.timers.len() <= TIMERS_MIN, "{} timers", world.dispatch.timers.len());
+    world.start += Duration::from_mins(1);
+    assert_eq!(world.pop(), [Q], "the timer of a lease that lasts is kept");
+}
+
 fn known(queue: &str, priority: i32, partition: PartitionId) -> Known {
     let labels = Labels {
         queue: Arc::from(queue),
