@@ -124,7 +124,7 @@ fn with(
 fn every_connection_to_a_verified_postgresql_is_encrypted() {
     let secure = Secure::shared();
     let server = secure.serves(secure.trusted("localhost"));
-    assert!(server.said("with TLS"));
+    server.says("with TLS");
 }
 
 #[test]

@@ -105,6 +105,13 @@ impl Server {
         self.log.lines().iter().any(|line| line.contains(text))
     }
 
+    /// Waits until the server has said something that contains `text`: the log is written behind the
+    /// answers.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        eventually(text, || self.said(text).then_some(()));
+    }
+
     /// How many lines the server has said that contain `text`.
     pub fn times_said(&self, text: &str) -> usize {
         self.log.lines().iter().filter(|line| line.contains(text)).count()
