@@ -3,7 +3,6 @@
 //! Lists cost a look at each partition that they speak of, and at no message.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use super::{Error, Session, Timestamp};
 use crate::ids::{GroupId, Offset, PartitionId};
@@ -151,23 +150,29 @@ pub async fn seek_group(
         Seek::Beginning => ("beginning", None),
         Seek::Time(time) => ("time", Some(time)),
     };
-    let rows = session
+    session
         .transaction(async |session| {
             let places = include_str!("sql/group_seek_places.sql");
-            session.query_rare(places, &[&queue, &group, &after, &only, &partitions_max]).await?;
+            let chosen = session
+                .query_rare(places, &[&queue, &group, &after, &only, &partitions_max])
+                .await?;
+            let Some(first) = chosen.first() else { return Ok(Vec::new()) };
+            let id: i64 = first.get(1);
+            let partitions: Vec<i64> = chosen.iter().map(|row| row.get(0)).collect();
             let moving = include_str!("sql/group_seek.sql");
-            let to: [&(dyn ToSql + Sync); 7] =
-                [&queue, &group, &after, &only, &partitions_max, &kind, &time];
-            session.query_rare(moving, &to).await
+            let rows = session.query_rare(moving, &[&partitions, &id, &kind, &time]).await?;
+            Ok(rows.iter().map(|row| read_moved(row, GroupId(id))).collect())
         })
-        .await?;
-    let read = |row: &Row| Moved {
+        .await
+}
+
+fn read_moved(row: &Row, group: GroupId) -> Moved {
+    Moved {
         partition: PartitionId(row.get(0)),
         name: row.get(1),
-        group: GroupId(row.get(2)),
-        cursor: Offset(row.get(3)),
-    };
-    Ok(rows.iter().map(read).collect())
+        group,
+        cursor: Offset(row.get(2)),
+    }
 }
 
 /// A group in one queue, by the queue's name.

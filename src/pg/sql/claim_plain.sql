@@ -7,7 +7,7 @@
 -- A row comes back for each segment. Nothing was claimed where there is no row, where `stale` is
 -- true, and where a row has no segment.
 WITH held AS MATERIALIZED (
-    SELECT r.place, r.batch, r.lease, r.auto_ack, c.partition_id, c.group_id, c.cursor,
+    SELECT r.place, r.batch, r.lease, r.auto_ack, r.partition_id, c.cursor,
            c.consumer_place, p.partition_place, p.next_offset,
            -- 0 lets a lease last a minute.
            coalesce(nullif(q.lease_seconds, 0), 60) AS lease_seconds,
@@ -33,7 +33,7 @@ WITH held AS MATERIALIZED (
         LIMIT 1
     ) l
     CROSS JOIN LATERAL (
-        SELECT ctid AS consumer_place, partition_id, group_id, cursor FROM consumers
+        SELECT ctid AS consumer_place, cursor FROM consumers
         WHERE ctid = l.place
           AND lease_until IS NULL AND retry_at IS NULL AND expiries = 0
           AND finished IS NULL AND failed_offsets IS NULL
@@ -90,7 +90,8 @@ WITH held AS MATERIALIZED (
     RETURNING t.place, c.ctid AS consumer_place
 )
 SELECT h.place::int, h.cursor, h.next_offset, h.lease_seconds, f.stale, f.to_offset,
-       coalesce(m.consumer_place, h.consumer_place) AS consumer_place, h.partition_place, f.from_offset, f.created_at, f.encrypted,
+       coalesce(m.consumer_place, h.consumer_place) AS consumer_place, h.partition_place,
+       f.from_offset, f.created_at, f.encrypted,
        -- A small pop from a large segment is sent its own lines only.
        CASE WHEN f.to_offset - f.from_offset + 1 = f.message_count THEN f.body
             WHEN f.to_offset = f.from_offset
