@@ -3,11 +3,16 @@
 
 mod harness;
 
-use harness::Server;
+use harness::{Server, eventually};
 use postgres::{Client, Row, Statement};
 use queen::pg::{PLANNER_SETTINGS, TupleId};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// Rows that share a few pages, and how often each of them is written: enough to fill the pages with old
+/// versions several times.
+const ROWS: i64 = 60;
+const WRITES: i64 = 15;
 
 const HOT: [(&str, &str); 19] = [
     ("flush", include_str!("../src/pg/sql/flush.sql")),
@@ -220,4 +225,29 @@ fn versions_that_an_open_transaction_keeps_are_not_looked_at() {
     let unknown = hot.pages(UNKNOWN, UNKNOWN);
     assert!(unknown <= PAGES_MAX, "{unknown} pages where they are not");
     drop(open);
+}
+
+/// An update that finds no room in its row's page writes the row elsewhere, and into every index. So
+/// what others have left behind must be cleared away in time.
+#[test]
+fn rows_that_are_written_again_and_again_stay_in_their_pages() {
+    let server = Server::start();
+    let items: Vec<Value> = (0..ROWS)
+        .map(|n| json!({"queue": "q", "partition": format!("p{n}"), "payload": n}))
+        .collect();
+    for _ in 0..WRITES {
+        server.push(&json!(items));
+    }
+    for _ in 0..ROWS * WRITES {
+        server.pop("q", "autoAck=true");
+    }
+    let mut sql = server.database.connect();
+    let shares = eventually("PostgreSQL counts the updates", || {
+        let query = "SELECT relname, n_tup_upd, n_tup_hot_upd::float8 / n_tup_upd
+                     FROM pg_stat_user_tables
+                     WHERE relname IN ('partitions', 'consumers') AND n_tup_upd >= $1 ORDER BY 1";
+        let rows = sql.query(query, &[&(ROWS * WRITES)]).unwrap();
+        (rows.len() == 2).then(|| rows.iter().map(|row| row.get(2)).collect::<Vec<f64>>())
+    });
+    assert!(shares.iter().all(|share| *share > 0.8), "{shares:?}");
 }

@@ -35,7 +35,7 @@ pub async fn ack_completed(
     let groups: Vec<i64> = acks.iter().map(|ack| ack.group.0).collect();
     let leases: Vec<Option<Uuid>> = acks.iter().map(|ack| ack.lease).collect();
     let rows: Vec<TupleId> =
-        acks.iter().map(|ack| session.seen.consumer(ack.partition, ack.group)).collect();
+        acks.iter().map(|ack| session.seen.consumer_to_write(ack.partition, ack.group)).collect();
     let count = acks.iter().map(|ack| ack.messages.len()).sum();
     let mut places: Vec<i32> = Vec::with_capacity(count);
     let mut keys: Vec<Option<Uuid>> = Vec::with_capacity(count);

@@ -123,7 +123,7 @@ pub async fn claim_plain(
     claims: &[&Claim],
 ) -> Result<Vec<Option<ClaimAnswer>>, Error> {
     let each = || claims.iter().copied();
-    let consumers = column(each(), |c| session.seen.consumer(c.partition, c.group));
+    let consumers = column(each(), |c| session.seen.consumer_to_write(c.partition, c.group));
     let partitions = column(each(), |c| session.seen.partition(c.partition));
     let rows = session
         .query(
@@ -160,7 +160,8 @@ fn read_plain(rows: &Rc<Vec<Row>>, from: usize, to: usize, claim: &Claim) -> Opt
     let Some(last_taken) = last.get::<_, Option<i64>>(5) else {
         return (next <= start).then_some(ClaimAnswer::Empty { pending: false });
     };
-    if rows[from..to].iter().any(|row| row.get(4)) {
+    let claimed: bool = first.get(4);
+    if !claimed {
         return None;
     }
     let segments = Segments { rows: Rc::clone(rows), from, to, column: 8 };

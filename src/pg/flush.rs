@@ -36,7 +36,8 @@ pub async fn flush(
 ) -> Result<Vec<(PartitionId, Offset)>, Error> {
     let bodies = JoinedLines { lines: &columns.lines, counts: &columns.segment_counts };
     let each = columns.partitions.iter();
-    let places: Vec<TupleId> = each.map(|id| session.seen.partition(PartitionId(*id))).collect();
+    let places: Vec<TupleId> =
+        each.map(|id| session.seen.partition_to_write(PartitionId(*id))).collect();
     let rows = session
         .query(
             &session.statements.flush,

@@ -4,8 +4,11 @@
 //! open, VACUUM may not remove it. A look-up by key visits all of them. So the hot statements say where
 //! the newest version was when this process last wrote it, which PostgreSQL reads at once, and give
 //! the key, too: a place that is not right any more, or was never known, costs a look-up by key and
-//! nothing else.
+//! nothing else. PostgreSQL clears old versions out of a page when an index leads it there, and not
+//! when it is told the place, so a part of the rows is looked up by key all the same: in pages that
+//! nobody clears each update goes to another page, and into every index.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +22,9 @@ use crate::ids::{GroupId, PartitionId};
 const ROWS_MAX: usize = 1 << 20;
 /// Rows of one allocation, which is made when the first of them is seen.
 const CHUNK_ROWS: usize = 512;
+/// Of so many rows that are to be written one is looked up by key. Prime, so that statements of one
+/// size do not always choose the same rows.
+const BY_KEY_EVERY: u32 = 7;
 /// `MAXALIGN`ed pages hold far fewer tuples.
 const OFFSET_BITS: u32 = 12;
 const TAG_SHIFT: u32 = u32::BITS + OFFSET_BITS;
@@ -88,18 +94,36 @@ impl Slot {
     }
 }
 
+fn or_by_key(seen: TupleId) -> TupleId {
+    thread_local! {
+        static ROWS: Cell<u32> = const { Cell::new(0) };
+    }
+    let row = (ROWS.get() + 1) % BY_KEY_EVERY;
+    ROWS.set(row);
+    if row == 0 { TupleId::default() } else { seen }
+}
+
 impl SeenTuples {
     /// Tuple 0 of page 0, which does not exist, when nothing is known.
     pub fn partition(&self, partition: PartitionId) -> TupleId {
         self.get(Slot::of(partition, 0))
     }
 
+    /// The same for a row that is to be written.
+    pub fn partition_to_write(&self, partition: PartitionId) -> TupleId {
+        or_by_key(self.partition(partition))
+    }
+
     pub fn saw_partition(&self, partition: PartitionId, at: TupleId) {
         self.set(Slot::of(partition, 0), at);
     }
 
-    pub fn consumer(&self, partition: PartitionId, group: GroupId) -> TupleId {
+    fn consumer(&self, partition: PartitionId, group: GroupId) -> TupleId {
         self.get(Slot::of(partition, group.0))
+    }
+
+    pub fn consumer_to_write(&self, partition: PartitionId, group: GroupId) -> TupleId {
+        or_by_key(self.consumer(partition, group))
     }
 
     pub fn saw_consumer(&self, partition: PartitionId, group: GroupId, at: TupleId) {
@@ -154,6 +178,14 @@ mod tests {
         assert_eq!(seen.partition(other), TupleId::default());
         seen.saw_partition(other, TUPLE);
         assert_eq!(seen.partition(PartitionId(7)), TupleId::default());
+    }
+
+    #[test]
+    fn some_rows_that_are_to_be_written_are_looked_up_by_key() {
+        let seen = SeenTuples::default();
+        seen.saw_partition(PartitionId(7), TUPLE);
+        let by_key = |_: &u32| seen.partition_to_write(PartitionId(7)) == TupleId::default();
+        assert_eq!((0..4 * BY_KEY_EVERY).filter(by_key).count(), 4);
     }
 
     #[test]
