@@ -53,30 +53,35 @@ fn run(action: Action, config: &Config) -> Result<(), StartError> {
     let logging = logging::start(config.log_level, config.log_format)?;
     let result = match action {
         Action::Serve => serve(config, &signals),
-        Action::Migrate => migrate(config),
+        Action::Migrate => signals.during(|| migrate(config)).flatten(),
     };
     logging.flush();
     result
 }
 
 fn serve(config: &Config, signals: &Signals) -> Result<(), StartError> {
+    let (source, server) = signals.during(|| start(config)).flatten()?;
+    while signals.wait() == Ask::Reload {
+        server.reload();
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    signals.during(|| {
+        server.stop();
+        drop(source);
+    })?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start(config: &Config) -> Result<(Source<'_>, Server), StartError> {
     preflight::check(&config.host, config.port)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if config.worker_count > cores {
         tracing::warn!(workers = config.worker_count, cores, "more workers than cores is slower");
     }
     let source = Source::open(config)?;
-    if signals.asked_to_stop() {
-        return Ok(());
-    }
     let server = Server::start(config, source.connection(), &source.describe())?;
-    while signals.wait() == Ask::Reload {
-        server.reload();
-    }
-    tracing::info!("stopping; a second signal stops at once");
-    server.stop();
-    tracing::info!("stopped");
-    Ok(())
+    Ok((source, server))
 }
 
 fn migrate(config: &Config) -> Result<(), StartError> {

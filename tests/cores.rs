@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::thread;
+use std::{fs, thread};
 
 use harness::{Server, Settings, eventually};
 use serde_json::json;
@@ -71,4 +71,23 @@ fn a_pop_that_buries_a_message_delivers_the_next_one() {
     assert_eq!(server.pop_partition("q", "p", "").len(), 1);
     server.database.pass(std::time::Duration::from_secs(400));
     assert_eq!(server.pop_partition("q", "p", "")[0]["data"], 1);
+}
+
+/// A thread for each core, one that waits for signals and one for the log; the core that keeps the file
+/// buffer has one more.
+#[test]
+fn a_server_has_few_threads() {
+    let server = two_cores();
+    let tasks = format!("/proc/{}/task", server.process_id());
+    let names = || {
+        let tasks = fs::read_dir(&tasks).unwrap().flatten();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        let mut names: Vec<_> = tasks.filter_map(name).map(|name| name.trim().to_owned()).collect();
+        names.sort();
+        names
+    };
+    let few = ["core-0", "core-0", "core-1", "log", "maintenance", "queen"];
+    eventually("the thread that was there for the start is gone", || {
+        (names() == few).then_some(())
+    });
 }

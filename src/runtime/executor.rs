@@ -8,7 +8,7 @@ use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 
 /// Pinned for each of an executor's three rings, against `RLIMIT_MEMLOCK`. Sockets do not use it
 /// and the file buffer writes through the page cache, so the least that glommio accepts is enough.
@@ -51,8 +51,9 @@ impl Core {
     }
 }
 
-/// Starts an executor named `name` on CPU `cpu` (unpinned when `None`) and runs `task` on it.
-pub fn start<F, T>(name: &str, cpu: Option<usize>, task: F) -> io::Result<Core>
+/// Starts an executor named `name` on CPU `cpu` (unpinned when `None`) and runs `task` on it. One that
+/// `keeps_files` may shorten and remove them, for which there is a thread beside it.
+pub fn start<F, T>(name: &str, cpu: Option<usize>, keeps_files: bool, task: F) -> io::Result<Core>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Future<Output = ()> + 'static,
@@ -61,7 +62,7 @@ where
     thread::Builder::new()
         .name(label.clone())
         .spawn(move || {
-            let executor = make(cpu)?;
+            let executor = make(cpu, keeps_files)?;
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 executor.run(with_heartbeat(task()));
             }));
@@ -76,7 +77,7 @@ where
 
 /// Runs one future to its end on an executor of its own on this thread.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CoreError> {
-    Ok(make(None)?.run(with_heartbeat(future)))
+    Ok(make(None, false)?.run(with_heartbeat(future)))
 }
 
 /// Runs `future` while a timer wakes its executor again and again.
@@ -94,11 +95,18 @@ async fn with_heartbeat<T>(future: impl Future<Output = T>) -> T {
     future.await
 }
 
-fn make(cpu: Option<usize>) -> Result<LocalExecutor, CoreError> {
+fn make(cpu: Option<usize>, keeps_files: bool) -> Result<LocalExecutor, CoreError> {
+    let blocking = if keeps_files {
+        PoolPlacement::Unbound(1)
+    } else {
+        // glommio refuses to leave out the thread by any other name.
+        PoolPlacement::Custom(Vec::new())
+    };
     LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT_INTERVAL)
+        .blocking_thread_pool_placement(blocking)
         .make()
         .map_err(|error| CoreError(error.to_string()))
 }

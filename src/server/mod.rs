@@ -119,13 +119,14 @@ impl Server {
             };
             let ready = ready.clone();
             let cpu = config.pin_cores.then(|| cpus[core % cpus.len()]);
-            let started = runtime::start(&format!("core-{core}"), cpu, move || worker.run(ready));
+            let (name, keeps_files) = (format!("core-{core}"), worker.keeping.is_some());
+            let started = runtime::start(&name, cpu, keeps_files, move || worker.run(ready));
             server.cores.push(started.map_err(|error| core_error(core, &error))?);
         }
         drop(ready);
         server.wait_until_ready(&started)?;
         let cpu = config.pin_cores.then(|| cpus.get(config.worker_count).copied()).flatten();
-        let started = runtime::start("maintenance", cpu, {
+        let started = runtime::start("maintenance", cpu, false, {
             let (connect, chores) = (settings.clone(), config.chores.clone());
             move || maintenance::run(connect, chores, address.port(), peers, notices, migrated)
         });
