@@ -54,6 +54,20 @@ fn a_plan_made_on_empty_tables_looks_rows_up() {
     }
 }
 
+/// What PostgreSQL asks itself when a group is given its place in a partition.
+#[test]
+fn the_check_of_a_new_place_looks_it_up_by_all_its_columns() {
+    let server = Server::start();
+    let mut sql = server.database.connect();
+    sql.batch_execute("VACUUM ANALYZE").unwrap();
+    sql.batch_execute(PLANNER_SETTINGS).unwrap();
+    let check = "PREPARE p (bigint, bigint) AS SELECT 1 FROM ONLY consumer_places x
+                 WHERE partition_id = $1 AND group_id = $2 FOR KEY SHARE OF x";
+    sql.batch_execute(check).unwrap();
+    let plan = explained(&mut sql, "EXPLAIN (FORMAT JSON) EXECUTE p(1, 1)").to_string();
+    assert!(plan.contains("Index Cond") && !plan.contains("Filter"), "{plan}");
+}
+
 /// Checks a node and what is below it; answers how many tables are read there.
 fn check(name: &str, node: &Value) -> usize {
     let kind = node["Node Type"].as_str().unwrap_or_default();

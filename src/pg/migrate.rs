@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010_views_producer_sub.sql"),
     include_str!("../../migrations/0011_clean_up.sql"),
     include_str!("../../migrations/0012_hot_rows.sql"),
+    include_str!("../../migrations/0013_place_by_group.sql"),
 ];
 
 /// Of the advisory lock that migrators hold, together with a hash of the schema's name.
