@@ -141,8 +141,16 @@ fn a_postgresql_that_dies_in_any_way_breaks_no_promise() {
                 1 => cluster.crash(),
                 // The others end, and it recovers by itself.
                 _ => {
-                    let postmaster = postmaster(&cluster);
-                    signal(*dice.pick(&children(postmaster)), libc::SIGKILL);
+                    let all = children(postmaster(&cluster));
+                    signal(*dice.pick(&all), libc::SIGKILL);
+                    // Until it is noticed everything seems well.
+                    let first = all.iter().min().expect("there are always some");
+                    eventually("the others have ended", || {
+                        let now = children(postmaster(&cluster));
+                        let left = all.iter().filter(|child| now.contains(child)).count();
+                        signal(*first, libc::SIGKILL);
+                        (left == 0).then_some(())
+                    });
                     cluster.admin();
                     continue;
                 }

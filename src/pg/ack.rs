@@ -9,11 +9,11 @@ use crate::ids::{GroupId, Offset, PartitionId, TransactionKey};
 
 /// Messages of one partition that a group has completed.
 #[derive(Debug)]
-pub struct Ack<'a> {
+pub struct Ack {
     pub partition: PartitionId,
     pub group: GroupId,
     pub lease: Option<Uuid>,
-    pub messages: Vec<&'a TransactionKey>,
+    pub messages: Vec<TransactionKey>,
 }
 
 /// What became of an ack by the common statement.
@@ -27,10 +27,7 @@ pub enum AckedCompleted {
 
 /// Acks whole runs from the cursor on, many partitions in one statement, and answers each in
 /// order. No two may be of the same partition and group.
-pub async fn ack_completed(
-    session: &Session,
-    acks: &[Ack<'_>],
-) -> Result<Vec<AckedCompleted>, Error> {
+pub async fn ack_completed(session: &Session, acks: &[Ack]) -> Result<Vec<AckedCompleted>, Error> {
     let partitions: Vec<i64> = acks.iter().map(|ack| ack.partition.0).collect();
     let groups: Vec<i64> = acks.iter().map(|ack| ack.group.0).collect();
     let leases: Vec<Option<Uuid>> = acks.iter().map(|ack| ack.lease).collect();

@@ -134,6 +134,7 @@ impl Merged {
 impl Engine {
     pub async fn ack(&self, request: AckRequest) -> Result<Acked, Error> {
         self.lanes.check()?;
+        let (partition, lease) = (request.partition, request.lease());
         let (reply, answer) = oneshot::channel();
         {
             let mut acks = self.acks.borrow_mut();
@@ -143,14 +144,18 @@ impl Engine {
             acks.pending.push_back(Pending { request, reply });
         }
         self.lanes.wake();
-        Ok(answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?)
+        let acked = answer.await.unwrap_or_else(|_| Err(lanes::connection_lost()))?;
+        if let Some(lease) = lease.filter(|_| acked.released) {
+            self.leased.borrow_mut().forget(lease, partition);
+        }
+        Ok(acked)
     }
 
     /// Answers how many messages there were.
     pub(super) async fn run_acks(&self, session: &Session, batch: Batch) -> usize {
         let messages = batch.merged.iter().map(|merged| merged.entries().count()).sum();
         let places: Vec<_> = batch.merged.iter().map(Merged::place).collect();
-        let completed = run_completed(session, &batch.merged).await;
+        let completed = self.run_completed(session, &batch.merged).await;
         match completed {
             Err(error) => {
                 for merged in batch.merged {
@@ -176,39 +181,41 @@ impl Engine {
         }
         messages
     }
+
+    /// The common way for whatever only says `completed`.
+    async fn run_completed(
+        &self,
+        session: &Session,
+        all: &[Merged],
+    ) -> Result<Vec<AckedCompleted>, pg::Error> {
+        let mut answers = vec![AckedCompleted::NeedsCare; all.len()];
+        let simple: Vec<usize> = (0..all.len())
+            .filter(|i| all[*i].request().has_one_lease())
+            .filter(|i| all[*i].entries().all(|entry| entry.status == AckStatus::Completed))
+            .collect();
+        if simple.is_empty() {
+            return Ok(answers);
+        }
+        let acks: Vec<pg::Ack> = {
+            let mut leased = self.leased.borrow_mut();
+            let ack = |merged: &Merged| {
+                let AckRequest { partition, group, .. } = *merged.request();
+                let lease = merged.request().lease();
+                let messages = merged.entries().map(|entry| leased.key_of(partition, entry));
+                pg::Ack { partition, group, lease, messages: messages.collect() }
+            };
+            simple.iter().map(|i| &all[*i]).map(ack).collect()
+        };
+        for (i, answer) in simple.into_iter().zip(pg::ack_completed(session, &acks).await?) {
+            answers[i] = answer;
+        }
+        Ok(answers)
+    }
 }
 
 fn all_completed(merged: &Merged, released: bool) -> Acked {
     let done = Settled { refusal: None, dead: false };
     Acked { entries: vec![done; merged.entries().count()], released, pending: false }
-}
-
-/// The common way for whatever only says `completed`.
-async fn run_completed(
-    session: &Session,
-    all: &[Merged],
-) -> Result<Vec<AckedCompleted>, pg::Error> {
-    let mut answers = vec![AckedCompleted::NeedsCare; all.len()];
-    let simple: Vec<usize> = (0..all.len())
-        .filter(|i| all[*i].request().has_one_lease())
-        .filter(|i| all[*i].entries().all(|entry| entry.status == AckStatus::Completed))
-        .collect();
-    if simple.is_empty() {
-        return Ok(answers);
-    }
-    let acks: Vec<pg::Ack<'_>> = simple
-        .iter()
-        .map(|i| {
-            let AckRequest { partition, group, .. } = *all[*i].request();
-            let lease = all[*i].request().lease();
-            let messages = all[*i].entries().map(|entry| &entry.key).collect();
-            pg::Ack { partition, group, lease, messages }
-        })
-        .collect();
-    for (i, answer) in simple.into_iter().zip(pg::ack_completed(session, &acks).await?) {
-        answers[i] = answer;
-    }
-    Ok(answers)
 }
 
 async fn run_carefully(session: &Session, merged: &Merged) -> Result<Acked, pg::Error> {

@@ -258,6 +258,7 @@ impl Engine {
             self.catalog.forget_all();
             self.registered.borrow_mut().clear();
             self.claims.borrow_mut().forget_places();
+            self.leased.borrow_mut().forget_all();
             self.dispatch.borrow_mut().forget_all();
             self.scan_due(Instant::now());
         }

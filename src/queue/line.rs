@@ -16,6 +16,8 @@ use memchr::{memchr, memchr_iter, memchr2, memmem};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::ids::TransactionName;
+
 const PRODUCER: &[u8] = br#"{"producerSub":""#;
 const TRACE: &[u8] = br#""traceId":""#;
 /// With both quotes and the comma behind it.
@@ -203,6 +205,17 @@ pub fn transaction_id(line: &[u8]) -> Option<String> {
     serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()
 }
 
+/// As [`transaction_id`], as the database knows it. Copies nothing of most ids.
+pub fn transaction_name(line: &[u8]) -> Option<TransactionName> {
+    let (behind, _) = behind_trace(line, behind_producer(line));
+    let text = line.get(behind..)?.strip_prefix(TRANSACTION)?.strip_prefix(b"\"")?;
+    let end = memchr2(b'"', b'\\', text)?;
+    if text[end] == b'\\' {
+        return transaction_id(line).map(|id| TransactionName::new(&id));
+    }
+    std::str::from_utf8(&text[..end]).ok().map(TransactionName::new)
+}
+
 /// The members of a line in order, their values as they stand there.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
@@ -332,6 +345,7 @@ mod tests {
                 }
             );
             assert_eq!(transaction_id(line).as_deref(), transaction);
+            assert_eq!(transaction_name(line), transaction.map(TransactionName::new));
             let text = |range: &Range<usize>| {
                 serde_json::from_slice::<String>(&out[range.clone()]).unwrap()
             };

@@ -15,6 +15,7 @@ mod dispatch;
 mod errand;
 mod groups;
 mod lanes;
+mod leased;
 pub mod line;
 mod measure;
 mod mesh;
@@ -110,6 +111,7 @@ pub struct Engine {
     pushes: RefCell<push::PushQueue>,
     claims: RefCell<claim::ClaimQueue>,
     acks: RefCell<ack::AckQueue>,
+    leased: RefCell<leased::LeasedIds>,
     dispatch: RefCell<dispatch::Dispatch<mesh::Reservation>>,
     /// Groups that this core has registered with filters, and for queues that do not exist.
     registered: RefCell<HashSet<GroupKey>>,
@@ -156,6 +158,7 @@ impl Engine {
             pushes: RefCell::default(),
             claims: RefCell::default(),
             acks: RefCell::default(),
+            leased: RefCell::default(),
             dispatch: RefCell::default(),
             filter_cores: RefCell::default(),
             registered: RefCell::default(),

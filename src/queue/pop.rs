@@ -125,7 +125,11 @@ impl Engine {
             Some(wait) => self.pop_waiting(request, request.arrived + wait).await,
         };
         match popped? {
-            Some(popped) => self.open(popped, request).await.map(Some),
+            Some(popped) => {
+                let popped = self.open(popped, request).await?;
+                self.leased.borrow_mut().remember(&popped);
+                Ok(Some(popped))
+            }
             None => Ok(None),
         }
     }
