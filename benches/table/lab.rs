@@ -193,6 +193,16 @@ impl Lab {
         self.number("SELECT coalesce(sum(next_offset), 0)::bigint FROM partitions")
     }
 
+    /// What the server has counted under this name, over all labels.
+    pub fn counted(&self, metric: &str) -> f64 {
+        let text = self.server().get("/metrics/prometheus").body;
+        let samples = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(metric)?;
+            rest.starts_with('{').then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        samples.sum()
+    }
+
     /// Messages of a queue that its one group has not gone past.
     pub fn pending(&self, queue: &str) -> i64 {
         let query = "SELECT coalesce(sum(p.next_offset - coalesce(c.cursor, 0)), 0)::bigint
