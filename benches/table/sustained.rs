@@ -13,7 +13,7 @@ const SLICE: Duration = Duration::from_secs(10);
 const LOAD: f64 = 0.7;
 const QUEUE: &str = "sustained";
 const CONSUMERS: u32 = 4;
-const PUSH_CONNECTIONS: u32 = 32;
+const PUSH_CONNECTIONS: u32 = 64;
 
 pub fn run(lab: &Lab, minutes: u64) {
     let maximum = together_at_most(lab);
