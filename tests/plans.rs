@@ -37,12 +37,17 @@ const HOT: [(&str, &str); 19] = [
     ("traces_expired", include_str!("../src/pg/sql/traces_expired.sql")),
 ];
 
+fn planning_on_empty_tables(server: &Server) -> Client {
+    let mut sql = server.database.connect();
+    sql.batch_execute("VACUUM ANALYZE").expect("nobody else works on the tables");
+    sql.batch_execute(PLANNER_SETTINGS).expect("they are PostgreSQL's own");
+    sql
+}
+
 #[test]
 fn a_plan_made_on_empty_tables_looks_rows_up() {
     let server = Server::start();
-    let mut sql = server.database.connect();
-    sql.batch_execute("VACUUM ANALYZE").unwrap();
-    sql.batch_execute(PLANNER_SETTINGS).unwrap();
+    let mut sql = planning_on_empty_tables(&server);
     for (name, text) in HOT {
         let parameters = (1..100).take_while(|n| text.contains(&format!("${n}"))).count();
         let nulls = vec!["NULL"; parameters].join(", ");
@@ -58,9 +63,7 @@ fn a_plan_made_on_empty_tables_looks_rows_up() {
 #[test]
 fn the_check_of_a_new_place_looks_it_up_by_all_its_columns() {
     let server = Server::start();
-    let mut sql = server.database.connect();
-    sql.batch_execute("VACUUM ANALYZE").unwrap();
-    sql.batch_execute(PLANNER_SETTINGS).unwrap();
+    let mut sql = planning_on_empty_tables(&server);
     let check = "PREPARE p (bigint, bigint) AS SELECT 1 FROM ONLY consumer_places x
                  WHERE partition_id = $1 AND group_id = $2 FOR KEY SHARE OF x";
     sql.batch_execute(check).unwrap();

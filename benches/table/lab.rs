@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use prometheus_parse::{Scrape, Value};
+
 use crate::Options;
 use crate::deletion;
 use crate::disk::{self, Fdatasync};
@@ -196,11 +198,14 @@ impl Lab {
     /// What the server has counted under this name, over all labels.
     pub fn counted(&self, metric: &str) -> f64 {
         let text = self.server().get("/metrics/prometheus").body;
-        let samples = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(metric)?;
-            rest.starts_with('{').then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-        });
-        samples.sum()
+        let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned())));
+        let samples = scrape.expect("a line is no I/O").samples.into_iter();
+        let counts =
+            samples.filter(|sample| sample.metric == metric).map(|sample| match sample.value {
+                Value::Counter(count) => count,
+                other => panic!("{metric} is no counter: {other:?}"),
+            });
+        counts.sum()
     }
 
     /// Messages of a queue that its one group has not gone past.

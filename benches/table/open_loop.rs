@@ -71,11 +71,11 @@ impl Connection {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are in order")
 }
 
-fn record(latencies: &mut Histogram<u64>, latency: Duration) {
+pub fn record(latencies: &mut Histogram<u64>, latency: Duration) {
     let us = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_US_MAX);
     latencies.saturating_record(us.max(1));
 }

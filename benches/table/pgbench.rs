@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
 
 use crate::lab::Lab;
+use crate::open_loop::{histogram, record};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS bench_messages (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -56,24 +60,24 @@ pub fn inserts(lab: &Lab, clients: u32, pace: Pace, seconds: u64) -> Inserts {
         line.and_then(|line| line.split(' ').next()?.parse::<f64>().ok())
             .unwrap_or_else(|| panic!("{prefix} is missing: {text}"))
     };
-    let mut latencies = logged_us(log.path());
-    latencies.sort_unstable();
-    let quantile = |per_cent: usize| {
-        let at = latencies.len().saturating_sub(1) * per_cent / 100;
-        latencies.get(at).map_or(f64::NAN, |us| *us as f64 / 1000.0)
-    };
+    let latencies = logged(log.path());
+    let quantile_ms = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
     Inserts {
         per_second: number("tps = "),
         mean_ms: number("latency average = "),
-        p50_ms: quantile(50),
-        p99_ms: quantile(99),
+        p50_ms: quantile_ms(0.5),
+        p99_ms: quantile_ms(0.99),
     }
 }
 
-/// The latencies in the logs of pgbench's threads: the third field of each line.
-fn logged_us(directory: &Path) -> Vec<u64> {
-    let files = fs::read_dir(directory).expect("it is ours").flatten();
-    let logs = files.map(|file| fs::read_to_string(file.path()).expect("pgbench wrote it"));
-    let latency = |line: &str| line.split(' ').nth(2)?.parse().ok();
-    logs.flat_map(|log| log.lines().filter_map(latency).collect::<Vec<_>>()).collect()
+/// The latencies in the logs of pgbench's threads, microseconds: the third field of each line.
+fn logged(directory: &Path) -> Histogram<u64> {
+    let mut latencies = histogram();
+    for file in fs::read_dir(directory).expect("it is ours").flatten() {
+        let log = fs::read_to_string(file.path()).expect("pgbench wrote it");
+        for us in log.lines().filter_map(|line| line.split(' ').nth(2)?.parse().ok()) {
+            record(&mut latencies, Duration::from_micros(us));
+        }
+    }
+    latencies
 }

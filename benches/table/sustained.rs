@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Spent};
 use crate::processes;
 use crate::{open_loop, wrk};
 
@@ -60,39 +60,36 @@ fn phase(lab: &Lab, what: &str, rate: f64, minutes: u64) -> f64 {
     );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let (begun, span) = (Instant::now(), Duration::from_secs(60 * minutes));
-    // Of the server: the database would have to read all the dead rows.
-    let counted =
-        || (lab.counted("queen_push_messages_total"), lab.counted("queen_ack_messages_total"));
-    let (from, spent_at_first) = (counted().0, lab.spent());
+    let first = Sample::take(lab);
     let mut rates = Vec::new();
     let pushed = thread::scope(|scope| {
         scope.spawn(|| consume(lab, span.as_secs()));
         let pushing = scope.spawn(|| open_loop::pushes(lab, QUEUE, rate, PUSH_CONNECTIONS, span));
-        let mut last = (begun, counted(), spent_at_first);
+        let mut last = first;
         while begun.elapsed() + SLICE <= span {
             thread::sleep(SLICE);
-            let now = (Instant::now(), counted(), lab.spent());
-            let seconds = (now.0 - last.0).as_secs_f64();
-            let (messages, acked) = (now.1.0 - last.1.0, now.1.1 - last.1.1);
+            let now = Sample::take(lab);
+            let seconds = (now.at - last.at).as_secs_f64();
+            let messages = now.pushed - last.pushed;
             println!(
                 "| {:.0} | {:.0} | {:.0} | {:.1} | {} | {} | {:.2} | {:.2} |",
                 begun.elapsed().as_secs_f64(),
                 messages / seconds,
-                acked / seconds,
+                (now.acked - last.acked) / seconds,
                 processes::resident_mb(lab.server().process_id()),
                 dead(lab, "partitions"),
                 dead(lab, "consumers"),
-                (now.2.server_us() - last.2.server_us()) as f64 / messages,
-                (now.2.postgres_us() - last.2.postgres_us()) as f64 / messages,
+                (now.spent.server_us() - last.spent.server_us()) as f64 / messages,
+                (now.spent.postgres_us() - last.spent.postgres_us()) as f64 / messages,
             );
             rates.push(messages / seconds);
             last = now;
         }
         pushing.join().expect("the load runs")
     });
-    let spent = lab.spent();
-    let us = (spent.server_us() - spent_at_first.server_us() + spent.postgres_us()
-        - spent_at_first.postgres_us()) as f64;
+    let last = Sample::take(lab);
+    let us = (last.spent.server_us() - first.spent.server_us() + last.spent.postgres_us()
+        - first.spent.postgres_us()) as f64;
     let (low, high) = rates
         .iter()
         .fold((f64::MAX, 0.0_f64), |(low, high), rate| (low.min(*rate), high.max(*rate)));
@@ -103,7 +100,28 @@ fn phase(lab: &Lab, what: &str, rate: f64, minutes: u64) -> f64 {
         pushed.p99_ms,
         hot(lab),
     );
-    us / (counted().0 - from)
+    us / (last.pushed - first.pushed)
+}
+
+/// What was done up to a moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Instant,
+    pushed: f64,
+    acked: f64,
+    spent: Spent,
+}
+
+impl Sample {
+    /// As the server counts: the database would have to read all the dead rows.
+    fn take(lab: &Lab) -> Self {
+        Self {
+            at: Instant::now(),
+            pushed: lab.counted("queen_push_messages_total"),
+            acked: lab.counted("queen_ack_messages_total"),
+            spent: lab.spent(),
+        }
+    }
 }
 
 fn dead(lab: &Lab, table: &str) -> i64 {

@@ -197,23 +197,28 @@ pub fn data(line: &[u8]) -> Option<Range<usize>> {
 /// The transactionId that the producer chose, or `None` when it is the message's own id. The
 /// beginning of a line will do if it holds the transactionId.
 pub fn transaction_id(line: &[u8]) -> Option<String> {
-    let (behind, _) = behind_trace(line, behind_producer(line));
-    if !begins_at(line, behind, TRANSACTION) {
-        return None;
-    }
-    let text = line.get(behind + TRANSACTION.len()..)?;
-    serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()
+    first_string(behind_transaction(line)?)
 }
 
 /// As [`transaction_id`], as the database knows it. Copies nothing of most ids.
 pub fn transaction_name(line: &[u8]) -> Option<TransactionName> {
-    let (behind, _) = behind_trace(line, behind_producer(line));
-    let text = line.get(behind..)?.strip_prefix(TRANSACTION)?.strip_prefix(b"\"")?;
+    let json = behind_transaction(line)?;
+    let text = json.strip_prefix(b"\"")?;
     let end = memchr2(b'"', b'\\', text)?;
     if text[end] == b'\\' {
-        return transaction_id(line).map(|id| TransactionName::new(&id));
+        return first_string(json).map(|id| TransactionName::new(&id));
     }
     std::str::from_utf8(&text[..end]).ok().map(TransactionName::new)
+}
+
+/// What begins with the value of the transactionId, if there is one.
+fn behind_transaction(line: &[u8]) -> Option<&[u8]> {
+    let (behind, _) = behind_trace(line, behind_producer(line));
+    line.get(behind..)?.strip_prefix(TRANSACTION)
+}
+
+fn first_string(json: &[u8]) -> Option<String> {
+    serde_json::Deserializer::from_slice(json).into_iter().next()?.ok()
 }
 
 /// The members of a line in order, their values as they stand there.

@@ -58,7 +58,7 @@ fn everyone(cluster: &Cluster) -> Vec<u32> {
     [vec![postmaster], children(postmaster)].concat()
 }
 
-fn have_ended(processes: &[u32]) {
+pub fn have_ended(processes: &[u32]) {
     eventually("PostgreSQL is dead", || {
         processes.iter().all(|process| parent_of(*process).is_none()).then_some(())
     });
